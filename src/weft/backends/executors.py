@@ -1,0 +1,157 @@
+"""Backends on this machine: in turn, threads, processes, loky, and any executor of the user's."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, ClassVar
+
+
+class InlineExecutor(Executor):
+    """Runs what is submitted at once, in the thread that submits."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run it; the future is finished when it is returned."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+class Sequential:
+    """One element after the other, in the driver's own thread."""
+
+    name: ClassVar[str] = "sequential"
+    description: ClassVar[str] = "one element after the other, in this process"
+    requires: ClassVar[str] = ""
+    options: ClassVar[tuple[str, ...]] = ()
+    separate: ClassVar[bool] = False
+
+    def start(self, n_jobs: int) -> Executor:
+        """An executor that runs what is submitted at once."""
+        return InlineExecutor()
+
+    def stop(self, executor: Executor, kill: bool = False) -> None:
+        """Nothing to let go of."""
+
+
+class Threads:
+    """Threads of this process: for functions that wait, or release the GIL."""
+
+    name: ClassVar[str] = "thread_pool"
+    description: ClassVar[str] = "threads of this process; for functions that wait or release the GIL"
+    requires: ClassVar[str] = ""
+    options: ClassVar[tuple[str, ...]] = ("initializer", "initargs")
+    separate: ClassVar[bool] = False
+
+    def __init__(self, **options: Any) -> None:
+        self.given = options
+
+    def start(self, n_jobs: int) -> Executor:
+        """A new pool of threads."""
+        return ThreadPoolExecutor(n_jobs, thread_name_prefix="weft", **self.given)
+
+    def stop(self, executor: Executor, kill: bool = False) -> None:
+        """End the threads; a thread cannot be killed, so `kill` does not wait for it."""
+        executor.shutdown(wait=not kill, cancel_futures=True)
+
+
+class Processes:
+    """Processes of the standard library's pool, started afresh for each run.
+
+    `mp_context` is ``"forkserver"`` where there is one, else ``"spawn"``: forking a process that has threads
+    is not safe.
+    """
+
+    name: ClassVar[str] = "process_pool"
+    description: ClassVar[str] = "processes of the standard library"
+    requires: ClassVar[str] = ""
+    options: ClassVar[tuple[str, ...]] = ("mp_context", "initializer", "initargs", "max_tasks_per_child")
+    separate: ClassVar[bool] = True
+
+    def __init__(self, **options: Any) -> None:
+        context = options.pop("mp_context", None)
+        if context is None:
+            known = multiprocessing.get_all_start_methods()
+            context = "forkserver" if "forkserver" in known else "spawn"
+        self.context = multiprocessing.get_context(context) if isinstance(context, str) else context
+        self.given = options
+
+    def start(self, n_jobs: int) -> Executor:
+        """A new pool of processes."""
+        initializer = self.given.get("initializer")
+        return ProcessPoolExecutor(
+            n_jobs,
+            mp_context=self.context,
+            initializer=_start_worker,
+            initargs=(n_jobs, initializer, self.given.get("initargs", ())),
+            max_tasks_per_child=self.given.get("max_tasks_per_child"),
+        )
+
+    def stop(self, executor: Executor, kill: bool = False) -> None:
+        """End the processes; with `kill` at once."""
+        processes = list((getattr(executor, "_processes", None) or {}).values())
+        if kill:
+            for process in processes:
+                process.kill()
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(n_jobs: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+    """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
+        os.environ.setdefault(variable, threads)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+class Loky:
+    """Processes of loky: kept warm between runs, and functions from notebooks work without further ado."""
+
+    name: ClassVar[str] = "loky"
+    description: ClassVar[str] = "robust processes, kept warm between runs (the default for long work)"
+    requires: ClassVar[str] = "loky"
+    options: ClassVar[tuple[str, ...]] = ("initializer", "initargs", "timeout", "env")
+    separate: ClassVar[bool] = True
+
+    def __init__(self, **options: Any) -> None:
+        self.given = options
+
+    def start(self, n_jobs: int) -> Executor:
+        """The warm pool of this thread, or a new one."""
+        from loky import get_reusable_executor
+
+        executor: Executor = get_reusable_executor(max_workers=n_jobs, **{"timeout": 300, **self.given})
+        return executor
+
+    def stop(self, executor: Executor, kill: bool = False) -> None:
+        """Leave the pool warm; with `kill` end its processes at once."""
+        if kill:
+            executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+
+
+class Given:
+    """An executor of the user's own; it is used as it is, and never shut down."""
+
+    name: ClassVar[str] = "executor"
+    description: ClassVar[str] = "any concurrent.futures.Executor"
+    requires: ClassVar[str] = ""
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.separate = not isinstance(executor, (ThreadPoolExecutor, InlineExecutor))
+
+    def start(self, n_jobs: int) -> Executor:
+        """The executor itself."""
+        return self.executor
+
+    def stop(self, executor: Executor, kill: bool = False) -> None:
+        """It is not ours to stop."""

@@ -1,0 +1,1 @@
+"""Doing it: worker, driver, events."""

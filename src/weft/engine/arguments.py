@@ -1,0 +1,299 @@
+"""The arguments of a piece of work, fetched by slice: what one job needs, and nothing else of the study."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from weft.engine.context import stream_words
+from weft.engine.study import Study
+from weft.engine.values import Assembled, Values
+from weft.model.annotations import wants
+from weft.model.columns import Column
+from weft.model.step import Parameter, Step
+from weft.plan.axes import occurrences
+from weft.plan.blocks import Block, Grid, Positions, positions, ranges
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece of work: some elements of one block, through a chain of steps.
+
+    `local` has ``[low, high)`` ranges of positions in the block.
+    """
+
+    steps: tuple[str, ...]
+    block: Block
+    local: tuple[tuple[int, int], ...]
+
+    @property
+    def n(self) -> int:
+        """Number of elements."""
+        return sum(high - low for low, high in self.local)
+
+    @classmethod
+    def of(cls, steps: Sequence[str], block: Block, local: Positions) -> Item:
+        """From sorted local positions."""
+        return cls(tuple(steps), block, tuple((low, high) for low, high in ranges(local)))
+
+
+@dataclass(frozen=True)
+class Single:
+    """An argument that is the same for every element."""
+
+    value: Any
+
+
+@dataclass
+class Arguments:
+    """Where every argument of an item comes from, by step and parameter name.
+
+    Attributes
+    ----------
+    given
+        A `Column` with one value per element, or a `Single`. Arguments made within the chain are absent.
+    digests
+        For steps that take computed values whole: 16 bytes for each element, digest of what it read.
+    reads
+        For the same steps: the fingerprint of what was read.
+    words
+        For steps with random streams: their spawn keys.
+    index, coords
+        For steps that ask for their context: positions and values along each axis.
+    """
+
+    given: dict[tuple[str, str], Column | Single] = field(default_factory=dict)
+    digests: dict[str, Any] = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
+    words: dict[str, Any] = field(default_factory=dict)
+    index: dict[str, list[int]] = field(default_factory=dict)
+    coords: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def injected(step: Step, parameter: Parameter, study: Study) -> bool:
+    """Whether weft makes the argument: annotated so, and no input of that name wins."""
+    if parameter.injected is None or step.is_bound(parameter):
+        return False
+    return parameter.name not in study.graph.producer and parameter.name not in study.inputs
+
+
+class Fetcher:
+    """Fetches arguments from a study."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.values = Values(study)
+        self._occurrences: dict[str, Positions | None] = {}
+
+    def fetch(self, item: Item, grid: Grid) -> Arguments:
+        """The arguments of an item, whose positions count in `grid`.
+
+        Raises
+        ------
+        CorruptResult
+            If what must be read is damaged.
+        """
+        study = self.study
+        found = Arguments()
+        first = study.graph.steps[item.steps[0]]
+        local = positions(item.local)
+        where = dict(zip(first.axes, grid.storage(item.block, local), strict=True))
+        n = len(local)
+        made = {output for name in item.steps for output in study.graph.steps[name].outputs}
+        for name in item.steps:
+            step = study.graph.steps[name]
+            asks = set()
+            for parameter in step.parameters:
+                if step.is_bound(parameter):
+                    found.given[name, parameter.name] = Single(step.bound_value(parameter))
+                elif injected(step, parameter, study):
+                    asks.add(parameter.injected)
+                elif parameter.name not in made:
+                    found.given[name, parameter.name] = self._argument(step, parameter, where, n)
+            self._digests(step, where, n, found)
+            if "rng" in asks:
+                found.words[name] = stream_words(name, 0, self.coordinates(step, where, n))
+            if asks & {"ctx", "res"} or callable(step.resources):
+                self._place(step, where, n, found)
+        return found
+
+    def _argument(self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int) -> Column | Single:
+        study, name = self.study, parameter.name
+        if name not in study.graph.producer and name not in study.inputs:
+            return Single(parameter.default)
+        read = study.graph.read(step, name)
+        if read.elementwise and read.indices:
+            return self.values.elements(name, where, n)
+        if not read.indices:
+            given = study.inputs.get(name)
+            return Single(given.value) if given is not None else Single(self.values.elements(name, {}, 1).tolist()[0])
+        if not any(read.indices):
+            return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
+        return self._rows(step, name, read.indices, where, n)
+
+    def _shown(self, step: Step, parameter: Parameter, whole: Assembled, private: bool) -> Any:
+        """A whole array as the annotation asks; only a step that runs once may write to it."""
+        if wants(parameter.annotation) == "list":
+            return whole.nested()
+        given = self.study.inputs.get(parameter.name)
+        if given is not None and type(given.value) is np.ndarray:
+            array = given.value
+        else:
+            array = whole.array()
+        if private:
+            return array.copy()
+        array = array.view()
+        if isinstance(array, np.ma.MaskedArray):
+            return array
+        array.flags.writeable = False
+        return array
+
+    def _rows(
+        self, step: Step, name: str, indices: Sequence[str | None], where: Mapping[str, Positions], n: int
+    ) -> Column:
+        """For each element the part of an array along the axes that are taken whole."""
+        from weft.model.columns import pack
+
+        axes = self.study.graph.axes[name]
+        fixed = [a for a, index in zip(axes, indices, strict=True) if index is not None]
+        unique, inverse = {}, {}
+        for axis in fixed:
+            unique[axis], inverse[axis] = np.unique(where[axis], return_inverse=True)
+        part = self.values.assemble(name, unique)
+        array = part.array()
+        order = [axes.index(a) for a in fixed] + [i for i, index in enumerate(indices) if index is None]
+        rest = list(range(len(axes), array.ndim))
+        array = array.transpose(order + rest)
+        picked = array[tuple(np.broadcast_to(inverse[a], (n,)) for a in fixed)]
+        # Each element gets a copy of its own: NumPy's views would let one change what another reads.
+        return Rows(picked) if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject else pack(list(picked))
+
+    def reads_whole(self, step: Step) -> list[str]:
+        """Names of the arrays, computed or mapped, of which the step takes a dimension whole."""
+        study = self.study
+        return [
+            p.name
+            for p in step.parameters
+            if not step.is_bound(p) and not injected(step, p, study) and None in study.graph.read(step, p.name).indices
+            and (p.name in study.graph.producer or p.name in study.inputs)
+        ] + [
+            p.name
+            for p in step.parameters
+            if p.name in study.graph.producer and not step.is_bound(p) and not study.graph.axes.get(p.name)
+        ]
+
+    def fingerprint(self, step: Step) -> str:
+        """Changes whenever what the step reads whole may have changed; empty if it reads nothing whole."""
+        names = self.reads_whole(step)
+        return hashlib.blake2b(
+            "".join(self.values.fingerprint(name) for name in names).encode(), digest_size=16
+        ).hexdigest() if names else ""
+
+    def read_digests(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
+        """For each element the digest of what it takes whole; shape ``(n, 16)``."""
+        states = [hashlib.blake2b(digest_size=16) for _ in range(n)] if n else []
+        shared = hashlib.blake2b(digest_size=16)
+        single = True
+        for name in self.reads_whole(step):
+            indices = self.study.graph.read(step, name).indices
+            if not any(indices):
+                shared.update(self.values.content_digest(name, self.values.whole(name)))
+                continue
+            single = False
+            for axis, index in zip(self.study.graph.axes[name], indices, strict=True):
+                if index is None:
+                    shared.update(self.values.axis_digest(axis))
+            for state, row in zip(states, self._rows(step, name, indices, where, n).element_digests(), strict=True):
+                state.update(row.tobytes())
+        if single:
+            return np.broadcast_to(np.frombuffer(shared.digest(), np.uint8), (n, 16))
+        common = shared.digest()
+        for state in states:
+            state.update(common)
+        return np.frombuffer(b"".join(s.digest() for s in states), np.uint8).reshape(n, 16)
+
+    def _digests(self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments) -> None:
+        seen = self.fingerprint(step)
+        if seen:
+            found.reads[step.name] = seen
+            found.digests[step.name] = self.read_digests(step, where, n)
+
+    def coordinates(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
+        """What identifies each element for its random stream: one row of bytes each."""
+        parts: list[Any] = []
+        for axis in step.axes:
+            given = [v for v in self.study.inputs.values() if v.axes == (axis,)]
+            if not given:
+                parts.append(np.ascontiguousarray(where[axis], dtype="<i8").view(np.uint8).reshape(n, 8))
+                continue
+            for value in sorted(given, key=lambda v: v.name):
+                parts.append(self.values.elements(value.name, where, n).element_digests())
+            count = self._occurrence(axis)
+            number = np.zeros(n, "<i8") if count is None else count[where[axis]].astype("<i8")
+            parts.append(number.view(np.uint8).reshape(n, 8))
+        return np.concatenate(parts, axis=1) if parts else np.zeros((n, 0), np.uint8)
+
+    def _occurrence(self, axis: str) -> Positions | None:
+        if axis not in self._occurrences:
+            held = self.study.axes[axis]
+            columns = [v.column for v in self.study.inputs.values() if v.axes == (axis,) and v.column is not None]
+            found = occurrences(columns)
+            if found is not None and held.selection is not None:
+                storage = np.zeros(held.size or 0, np.int64)
+                storage[held.selection] = found
+                found = storage
+            self._occurrences[axis] = found
+        return self._occurrences[axis]
+
+    def _place(self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments) -> None:
+        index, coords = place(self.study, self.values, step, where, n)
+        found.index.update(index)
+        found.coords.update(coords)
+
+
+def place(
+    study: Study, values: Values, step: Step, where: Mapping[str, Positions], n: int
+) -> tuple[dict[str, list[int]], dict[str, list[Any]]]:
+    """Logical positions of elements on each axis, and the values of the inputs that vary along them."""
+    index = {axis: study.axes[axis].logical[where[axis]].tolist() for axis in step.axes}
+    coords = {
+        name: values.elements(name, where, n).tolist()
+        for name, given in study.inputs.items()
+        if len(given.axes) == 1 and given.axes[0] in step.axes
+    }
+    return index, coords
+
+
+class Rows(Column):
+    """Parts of an array of objects, or of a masked one, for each element."""
+
+    def __init__(self, rows: Any) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tolist(self) -> list[Any]:
+        """A copy of each part."""
+        return [self.rows[i].copy() for i in range(len(self.rows))]
+
+    def take(self, positions: Any) -> Column:
+        """The parts at these positions."""
+        return Rows(self.rows[positions])
+
+    def parts(self) -> Any:
+        """Never stored."""
+        raise TypeError("arguments are not stored")
+
+    def _slice(self, start: int, stop: int) -> Column:
+        return Rows(self.rows[start:stop])
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """Of no other column."""
+        return ("rows", math.prod(self.rows.shape))

@@ -1,0 +1,85 @@
+"""Steps that take and return arrays for many elements at once; a failing batch is halved to find the guilty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from weft.engine.lanes import Constant, Hole, Lane, Upstream
+from weft.model.columns import pack
+
+
+class BatchLane(Lane):
+    """A lane whose function takes arrays of shape ``(n, ...)`` and returns as many values for each output."""
+
+    def advance(self, high: int) -> None:
+        """Run elements up to position `high` in one call, less those that a failure before them blocks."""
+        low = len(self.results)
+        blocked = {
+            position
+            for up in self.from_lanes
+            if up.lane.holes
+            for position in range(low, high)
+            if type(up.at(position)) is Hole
+        }
+        chosen = [position for position in range(low, high) if position not in blocked]
+        found: dict[int, Any] = {position: Hole(None) for position in blocked}
+        self.holes += len(blocked)
+        if chosen:
+            self._run(chosen, found)
+        self.results.extend(found[position] for position in range(low, high))
+        self._settle(low)
+
+    def _run(self, chosen: list[int], found: dict[int, Any]) -> None:
+        try:
+            found.update(zip(chosen, self._values(chosen), strict=True))
+        except (Exception, SystemExit) as error:
+            if len(chosen) == 1:
+                found[chosen[0]] = self._last_attempts(chosen[0], error)
+                return
+            middle = len(chosen) // 2
+            self._run(chosen[:middle], found)
+            self._run(chosen[middle:], found)
+
+    def _values(self, chosen: list[int]) -> list[Any]:
+        returned = self.call(*(self._batch(source, chosen) for source in self.sources))
+        outputs = self.step.outputs
+        if isinstance(returned, dict) and len(outputs) > 1:
+            returned = tuple(returned[name] for name in self.step.outputs_as_given)
+        parts = (returned,) if len(outputs) == 1 else tuple(returned)
+        if len(parts) != len(outputs):
+            raise TypeError(f"step {self.step.name!r} must return {len(outputs)} arrays, it returned {len(parts)}.")
+        for output, part in zip(outputs, parts, strict=True):
+            if not hasattr(part, "__len__") or len(part) != len(chosen):
+                length = len(part) if hasattr(part, "__len__") else "no"
+                raise ValueError(
+                    f"step {self.step.name!r} was given {len(chosen)} elements at once and must return as many values "
+                    f"of {output!r}; it returned {length}."
+                )
+        return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
+
+    def _batch(self, source: Any, chosen: list[int]) -> Any:
+        if isinstance(source, Constant):
+            return source.value
+        if isinstance(source, Upstream):
+            return pack([source.at(position) for position in chosen], live=True).to_array()
+        if isinstance(source, np.ndarray):
+            whole = len(chosen) == len(source)
+            return source.copy() if whole else source[chosen]
+        return source.many(chosen)
+
+    def _last_attempts(self, position: int, error: BaseException) -> Any:
+        """The failed element alone again, as often as its retries allow."""
+        kept = self.results
+        self.results = []
+        self._failed(position, error)
+        value, self.results = self.results[0], kept
+        return value
+
+    def arguments(self, position: int) -> list[Any]:
+        """The arguments of a batch of one."""
+        return [self._batch(source, [position]) for source in self.sources]
+
+    def _retry(self, position: int) -> Any:
+        return self._values([position])[0]

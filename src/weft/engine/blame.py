@@ -1,0 +1,145 @@
+"""Who is to blame: failures of elements, deaths of workers, and the suspects that run alone to tell."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weft.engine.arguments import Item, place
+from weft.engine.failures import step_error
+from weft.engine.jobs import Job, Report
+from weft.engine.study import Study
+from weft.engine.tracks import Track
+from weft.engine.values import Values
+from weft.engine.worker import HOST
+from weft.errors import InvalidInput, StepError, WeftError
+from weft.plan.blocks import Grid, positions
+from weft.store.commits import Commit, Failure, Payload
+
+MOST_DEATHS = 10  # of jobs that brought no new commit, before the run stops
+
+
+@dataclass(eq=False)
+class Suspect:
+    """A job to be run alone, because the worker that had it died."""
+
+    job: Job
+    track: Track
+    numbers: tuple[int, ...]
+
+
+class Blame:
+    """Keeps the first failure of a run, and finds the elements that kill their workers."""
+
+    def __init__(self, study: Study, emit: Callable[..., None]) -> None:
+        self.study, self.emit = study, emit
+        self.error: StepError | None = None
+        self.problem: WeftError | None = None
+        self.suspects: list[Suspect] = []
+        self.deaths: Counter[tuple[Any, ...]] = Counter()
+        self.idle_deaths = 0
+
+    def report(self, track: Track, report: Report) -> None:
+        """Take the failures that a job reports."""
+        if report.n:
+            self.idle_deaths = 0
+        for step, block, failure in report.failures:
+            grid = track.grid
+            if grid is None:
+                continue
+            error = self.step_error(step, grid, block, failure)
+            original = report.exceptions.get((step, block, failure.local))
+            if original is not None:
+                error.__cause__ = original
+            self.failed(error, failure)
+
+    def failed(self, error: StepError, failure: Failure) -> None:
+        """Note a failure, the first one for good."""
+        self.error = self.error or error
+        self.emit("element-failed", error.step, message=str(error), traceback=failure.traceback, index=error.index)
+
+    def step_error(self, step: str, grid: Grid, block: tuple[int, ...], failure: Failure) -> StepError:
+        """The error for a failed element, with its position and the values it was given."""
+        index, coords = located(self.study, step, grid, block, failure.local)
+        return step_error(step, failure, index, coords, _hint(failure))
+
+    def suspect(self, track: Track, job: Job, numbers: tuple[int, ...]) -> None:
+        """Have a job run again, alone and marked."""
+        for number in numbers:
+            track.out[number] = track.out.get(number, 0) + 1
+        self.suspects.append(Suspect(job, track, numbers))
+
+    def death(self, track: Track, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
+        """Charge the element that ran when its worker died.
+
+        Returns
+        -------
+        item, deaths
+            The element as a piece of work of its own, and how often it died; None if nothing was running.
+        """
+        number, lane, position = mark
+        if number < 0:
+            self.idle_deaths += 1
+            if self.idle_deaths >= MOST_DEATHS:
+                self.problem = WeftError(
+                    f"Workers died {self.idle_deaths} times without a single new result, and not while an element ran: "
+                    "the memory of the machine or the initializer may be the reason."
+                )
+            return None, 0
+        item = job.items[number]
+        local = positions(item.local)[position : position + 1]
+        guilty = Item.of(item.steps[lane:], item.block, local)
+        key = (item.steps[lane], item.block, int(local[0]))
+        self.deaths[key] += 1
+        return guilty, self.deaths[key]
+
+    def bury(self, track: Track, guilty: Item, deaths: int) -> None:
+        """Commit the failure of an element whose worker died as often as its retries allow."""
+        step, block, local = guilty.steps[0], guilty.block, guilty.local[0][0]
+        grid = track.grid
+        assert grid is not None
+        message = f"the worker process died while it ran this element (attempt {deaths})"
+        failure = Failure(local, "WorkerDied", message, f"WorkerDied: {message}\n", deaths, "death")
+        record = self.study.records[step]
+        commit = Commit(
+            step, record.identity, block, (), guilty.local, self.study.epoch, started=time.time(), attempt=deaths,
+            host=HOST, worker="driver", code=record.code[:12],
+        )  # fmt: skip
+        commit = self.study.store.commit(commit, Payload({}, [failure]))
+        self.study.results[step].add(commit)
+        track.failed.setdefault((step, grid.number(block)), set()).add(local)
+        track.counts[step].failed += 1
+        self.failed(self.step_error(step, grid, block, failure), failure)
+
+    def unsendable(self, track: Track, error: BaseException | None) -> WeftError:
+        """The error for a job that could not be sent, or whose report could not come back."""
+        name = track.group.name
+        if isinstance(error, WeftError):
+            return error
+        problem = InvalidInput(
+            f"The arguments of step {name!r} cannot be pickled, so they cannot go to another process: {error!r}. "
+            "Give something that can be, or use backend='thread_pool' or 'sequential'."
+        )
+        problem.__cause__ = error
+        return problem
+
+
+def located(
+    study: Study, step: str, grid: Grid, block: tuple[int, ...], local: int
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Logical position on each axis, and the values of the inputs along them, of one element."""
+    held = study.graph.steps[step]
+    where: Mapping[str, Any] = dict(zip(held.axes, grid.storage(block, np.array([local])), strict=True))
+    index, coords = place(study, Values(study), held, where, 1)
+    return {a: int(p[0]) for a, p in index.items()}, {n: v[0] for n, v in coords.items()}
+
+
+def _hint(failure: Failure) -> str:
+    if failure.cause == "unpicklable":
+        return "\nReturn something that can be pickled, or what is needed of it."
+    return ""

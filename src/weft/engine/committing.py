@@ -1,0 +1,204 @@
+"""From results in a worker's lists to commits in the store, behind the worker's back."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weft.engine.arguments import Arguments, Item
+from weft.engine.jobs import Job, Report
+from weft.engine.lanes import Lane
+from weft.engine.study import Study
+from weft.plan.blocks import Grid, Positions, block_elements, block_shape, ranges
+from weft.store.commits import Commit, Failure, Payload
+
+if TYPE_CHECKING:
+    from weft.engine.worker import Control
+
+MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits
+
+
+@dataclass
+class Work:
+    """An item being run: its lanes, how far they are, and how much of that is committed."""
+
+    item: Item
+    local: Positions
+    grid: Grid
+    n: int
+    arguments: Arguments
+    lanes: list[Lane] = field(default_factory=list)
+    reached: int = 0
+    committed: list[int] = field(default_factory=list)
+    spent: list[float] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    def rest(self) -> Item | None:
+        """What was not run to the end of the chain; None if nothing."""
+        low = min(len(lane.results) for lane in self.lanes)
+        return Item.of(self.item.steps, self.item.block, self.local[low:]) if low < self.n else None
+
+
+class Committer:
+    """Commits finished items, and what is done of the current one every so often.
+
+    Where the store is durable it has a thread of its own: the next elements run while the disk syncs, and
+    a long call does not keep earlier results from the disk.
+    """
+
+    def __init__(self, study: Study, job: Job, report: Report, control: Control) -> None:
+        self.study, self.job, self.report, self.control = study, job, report, control
+        self.current: Work | None = None
+        self.problem: BaseException | None = None
+        self.lock = threading.Lock()
+        self.thread: threading.Thread | None = None
+        self.waiting: queue.Queue[Work | None] = queue.Queue(maxsize=2)
+        if study.store.durable:
+            self.thread = threading.Thread(target=self._loop, name="weft-committer", daemon=True)
+            self.thread.start()
+
+    def begin(self, work: Work) -> None:
+        """An item starts."""
+        work.committed = [0] * len(work.lanes)
+        work.spent = [0.0] * len(work.lanes)
+        self.current = work
+        self._raise()
+
+    def finish(self, work: Work) -> None:
+        """An item has ended, or was left: commit what is done."""
+        self.current = None
+        if self.thread is None:
+            self._flush(work, final=True)
+        else:
+            self.waiting.put(work)
+
+    def close(self) -> BaseException | None:
+        """Wait until all is committed; what went wrong, if anything did."""
+        self.current = None
+        if self.thread is not None:
+            self.waiting.put(None)
+            self.thread.join()
+        return self.problem
+
+    def _raise(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+    def _loop(self) -> None:
+        due = time.monotonic() + self.job.flush_seconds
+        while True:
+            try:
+                work = self.waiting.get(timeout=min(0.25, max(0.01, due - time.monotonic())))
+                if work is None:
+                    return
+                final = True
+            except queue.Empty:
+                work, final = self.current, False
+                if work is not None and self.control.stop():
+                    work.lanes[0].cut()
+                if work is None or time.monotonic() < due:
+                    continue
+                due = time.monotonic() + self.job.flush_seconds
+            try:
+                if self.problem is None:
+                    self._flush(work, final)
+            except BaseException as error:
+                self.problem = error
+                self.control.stopped = True
+
+    def _flush(self, work: Work, final: bool) -> None:
+        """Commit each lane's results so far."""
+        for number, lane in enumerate(work.lanes):
+            low, high = work.committed[number], len(lane.results)
+            if not final:
+                high = min(high, work.reached)  # what is within a chunk may not be settled yet
+            if high > low:
+                seconds = lane.seconds - work.spent[number]
+                self._commit(work, lane, low, high, seconds)
+                work.committed[number], work.spent[number] = high, work.spent[number] + seconds
+
+    def _commit(self, work: Work, lane: Lane, low: int, high: int, seconds: float) -> None:
+        columns, inner, done = lane.stored(low, high)
+        failed = {p: f for p, f in lane.failures.items() if low <= p < high}
+        grid = self._grid(work, lane, high, columns)
+        done_at = np.array(done, np.int64) if lane.holes else np.arange(low, high)
+        for block, local, picked in _by_block(work, grid, done_at):
+            part = columns if len(picked) == len(done_at) else [_cells(c, i, picked) for c, i in zip(columns, inner, strict=True)]
+            self._write(work, lane, block, local, done_at[picked], part, inner, [], seconds * len(picked) / (high - low))
+        if failed:
+            at = np.array(sorted(failed), np.int64)
+            for block, local, picked in _by_block(work, grid, at):
+                why = [replace(failed[int(at[i])], local=int(p)) for i, p in zip(picked, local, strict=True)]
+                self._write(work, lane, block, local, at[picked], [], [], why, seconds * len(picked) / (high - low))
+
+    def _grid(self, work: Work, lane: Lane, ran: int, columns: Sequence[Any]) -> Grid:
+        """The grid of blocks; a pilot chooses it now, from what its first elements took."""
+        step, pilot = lane.step, self.job.pilot
+        if pilot is None or not step.axes:
+            return work.grid
+        if self.report.blocks is None:
+            seconds = sum(other.seconds for other in work.lanes) / max(ran, 1)
+            n_bytes = sum(c.nbytes for c in columns) / max(ran, 1)
+            elements = pilot.elements or block_elements(pilot.n_elements, pilot.workers, seconds, n_bytes)
+            block = block_shape(work.grid.shape, elements)
+            for other in work.lanes:
+                identity = self.study.records[other.step.name].identity
+                block = self.study.store.set_grid(other.step.name, identity, block)
+            self.report.blocks = block
+        return Grid(work.grid.shape, self.report.blocks)
+
+    def _write(
+        self, work: Work, lane: Lane, block: tuple[int, ...], local: Positions, at: Positions,
+        columns: Sequence[Any], inner: Sequence[tuple[int, ...]], failures: list[Failure], seconds: float,
+    ) -> None:
+        study, step = self.study, lane.step
+        record = study.records[step.name]
+        digests = work.arguments.digests.get(step.name)
+        spans = tuple((low, high) for low, high in ranges(local))
+        commit = Commit(
+            step.name, record.identity, block, () if failures else spans, spans if failures else (),
+            self.job.epoch, dict(zip(step.outputs, inner, strict=False)), work.arguments.reads.get(step.name, ""),
+            work.started, seconds, self.job.attempts + 1, self.report.host, self.report.worker, record.code[:12],
+            step.name in study.forced,
+        )  # fmt: skip
+        payload = Payload(
+            {} if failures else dict(zip(step.outputs, columns, strict=True)), failures,
+            digests[at] if digests is not None and not failures else None,
+        )  # fmt: skip
+        with self.lock:
+            self.report.commits.append(study.store.commit(commit, payload))
+            self.report.n += len(at)
+            for failure in failures:
+                if len(self.report.failures) < MOST_FAILURES:
+                    self.report.failures.append((step.name, block, failure))
+            for position, error in lane.exceptions.items():
+                for where, place in zip(at.tolist(), local.tolist(), strict=True):
+                    if where == position:
+                        self.report.exceptions[step.name, block, place] = error
+
+
+def _by_block(work: Work, grid: Grid, at: Positions) -> Any:
+    """Elements by block of the grid: block, local positions, and which elements they are."""
+    if not len(at):
+        return
+    if grid is work.grid:
+        yield work.item.block, work.local[at], np.arange(len(at))
+        return
+    number, local = grid.locate(work.grid.storage(work.item.block, work.local[at]))
+    for block in np.unique(number).tolist():
+        which = np.flatnonzero(number == block)
+        yield grid.at(block), local[which], which
+
+
+def _cells(column: Any, shape: tuple[int, ...], picked: Positions) -> Any:
+    """Part of a column; of one with cells, all those of the picked elements."""
+    width = int(np.prod(shape))
+    if not shape:
+        return column.take(picked)
+    return column.take((picked[:, None] * width + np.arange(width)).reshape(-1))

@@ -1,0 +1,127 @@
+"""What a step may ask for by annotation: its context, its random stream, its resources."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from weft.model.resources import Resources
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an element can know of itself; injected where an argument is annotated ``weft.Context``.
+
+    Attributes
+    ----------
+    step, run_name, id
+        Name of the step and of the run; a string that names the element within the run.
+    index, coords
+        Position and value on each axis, by the axis's name. With ``batch=True`` the values are lists.
+    iteration
+        Number of the current iteration of each loop, by the loop's name.
+    attempt
+        1 at the first attempt.
+    forced
+        Whether the step was forced.
+    resources
+        What was asked for.
+    device
+        The device of this worker's slot, if devices were given.
+    """
+
+    step: str
+    run_name: str
+    id: str
+    index: Mapping[str, Any]
+    coords: Mapping[str, Any]
+    attempt: int = 1
+    forced: bool = False
+    resources: Resources = field(default_factory=Resources)
+    iteration: Mapping[str, int] = field(default_factory=dict)
+    device: Any = None
+    folder: str | None = None
+    stopping: Callable[[], bool] = lambda: False
+    report: Callable[[float, float], None] = lambda done, total: None
+
+    @property
+    def dir(self) -> str:
+        """A directory of this element's own, made when first asked for; it survives attempts."""
+        if self.folder is None:
+            return self.scratch
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        return self.folder
+
+    @cached_property
+    def scratch(self) -> str:
+        """A directory on the node's own disk, removed when the worker's process ends."""
+        return _scratch(self.id)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of the step, ``weft.step.NAME``."""
+        return logging.getLogger(f"weft.step.{self.step}")
+
+    def progress(self, done: float, total: float) -> None:
+        """Report how far this element is, for the live display."""
+        self.report(done, total)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the run is ending: save what is worth saving, and return or raise."""
+        return self.stopping()
+
+
+_roots: dict[int, str] = {}
+_lock = threading.Lock()
+
+
+def _scratch(element: str) -> str:
+    import atexit
+
+    with _lock:
+        root = _roots.get(os.getpid())
+        if root is None:
+            root = _roots[os.getpid()] = tempfile.mkdtemp(prefix="weft-scratch-")
+            atexit.register(shutil.rmtree, root, ignore_errors=True)
+    path = os.path.join(root, hashlib.blake2b(element.encode(), digest_size=8).hexdigest())
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def stream_words(step: str, iteration: int, coordinates: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+    """Spawn keys of elements' random streams: four 32-bit words each.
+
+    Parameters
+    ----------
+    coordinates
+        One row of bytes for each element: content and occurrence number on each of its axes.
+
+    Notes
+    -----
+    The words are the blake2b digest of step name, iteration and coordinates; together with the run's seed
+    they make the `numpy.random.SeedSequence` (O'Neill's seeding, as NumPy documents it for parallel use).
+    """
+    prefix = hashlib.blake2b(f"{step}\x00{iteration}\x00".encode(), digest_size=16)
+    words = np.empty((len(coordinates), 4), np.uint32)
+    for number, row in enumerate(coordinates):
+        state = prefix.copy()
+        state.update(row.tobytes())
+        words[number] = np.frombuffer(state.digest(), np.uint32)
+    return words
+
+
+def generator(seed: int, words: Any) -> np.random.Generator:
+    """The random stream of one element."""
+    sequence = np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words))
+    return np.random.Generator(np.random.PCG64(sequence))

@@ -1,0 +1,421 @@
+"""The driver: keeps jobs in flight, takes what ends, finds what is ready. Its memory is per block, not per element."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import math
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from weft.engine.arguments import Fetcher, Item
+from weft.engine.blame import Blame
+from weft.engine.jobs import FLUSH_SECONDS, Job, Pilot, Report
+from weft.engine.pools import Pool, Sent, died
+from weft.engine.study import Study
+from weft.engine.survey import tracks_of
+from weft.engine.tracks import Track
+from weft.engine.worker import provisional
+from weft.errors import CorruptResult, StepError
+from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions
+from weft.plan.dataflow import Group
+
+JOB_SECONDS = 2.0
+PILOT_SECONDS = 0.01
+SHARES = 6  # jobs per worker that the remaining work of a group is cut into
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is driven; never part of what its results are."""
+
+    on_error: str = "stop"
+    block_size: int | None = None
+    flush_seconds: float = FLUSH_SECONDS
+    chosen: Mapping[str, Positions] | None = None
+    steps: frozenset[str] | None = None
+
+
+class Driver:
+    """Drives one run to its end.
+
+    Parameters
+    ----------
+    groups
+        The fused steps, in running order.
+    pool_of
+        The pool that runs a group, given the group and what is known of it (elements, seconds each).
+    emit
+        Receives ``(kind, step, **data)``.
+    """
+
+    def __init__(
+        self, study: Study, groups: Sequence[Group], pool_of: Callable[[Track], Pool], settings: Settings,
+        emit: Callable[..., None],
+    ) -> None:  # fmt: skip
+        self.study, self.settings, self.emit, self.pool_of = study, settings, emit, pool_of
+        self.fetcher = Fetcher(study)
+        self.sent: dict[Any, Sent] = {}
+        self.tracks = tracks_of(study, groups, settings.chosen, settings.steps)
+        self.blame = Blame(study, emit)
+        self.stopping = False
+        self.cancelling = False
+        self.problem: BaseException | None = None
+        self.tokens = itertools.count()
+        self.moves = 0
+        self.session = secrets.token_hex(4)
+
+    def run(self) -> None:
+        """Drive until nothing is left, or a failure or the user stops it.
+
+        Raises
+        ------
+        StepError
+            After a failure, unless ``on_error`` is ``"continue"``.
+        """
+        try:
+            while True:
+                before = self.moves
+                self._advance()
+                if self.sent:
+                    self._take()
+                elif self.stopping or self.moves == before:
+                    break
+        except BaseException:
+            self._interrupt()
+            raise
+        if self.problem is not None:
+            raise self.problem
+        error = self.blame.error
+        if error is not None and self.settings.on_error != "continue":
+            raise error
+
+    def _advance(self) -> None:
+        """Send whatever can be sent."""
+        self._send_suspects()
+        for track in self.tracks:
+            if self.stopping:
+                return
+            if track.grid is None and not track.impossible:
+                if track.open():
+                    self._settled(track, ())
+                elif not track.impossible:
+                    self._pilot(track)
+        for track in reversed(self.tracks):
+            while track.ready and not self.stopping and self._room(track):
+                self._send(track)
+
+    def _room(self, track: Track) -> bool:
+        pool = self.pool_of(track)
+        return sum(s.weight for s in self.sent.values() if s.pool is pool) < pool.window
+
+    def _pilot(self, track: Track) -> None:
+        """Choose the blocks of a group: as the user says, or from what its first elements take."""
+        if track.pilots_out or self.study.shape(track.first) is None:
+            return
+        pool, total = self.pool_of(track), track.total()
+        if self.settings.block_size is not None:
+            self._record_blocks(track, self.settings.block_size)
+            if track.open():
+                self._settled(track, ())
+            return
+        items = track.pilots(pool.n_jobs)
+        for item in items:
+            pilot = Pilot(PILOT_SECONDS, pool.n_jobs, total)
+            self._submit(track, pool, (item,), (), pilot)
+
+    def _record_blocks(self, track: Track, elements: int) -> None:
+        shape = self.study.shape(track.first)
+        assert shape is not None
+        block = block_shape(shape, elements)
+        for step in track.steps:
+            block = self.study.store.set_grid(step.name, self.study.records[step.name].identity, block)
+        self.study.blocks.update({step.name: block for step in track.steps})
+
+    def _send(self, track: Track) -> None:
+        """Send a run of ready blocks: about two seconds of work, or a share of what is left."""
+        assert track.grid is not None
+        pool = self.pool_of(track)
+        n_measured, seconds = track.measured
+        each = seconds / n_measured if n_measured else 0.0
+        left = sum(c.total - c.done - c.failed for c in track.counts.values() if c.total is not None) / max(1, len(track.counts))
+        most = max(1.0, left / (SHARES * pool.n_jobs)) if pool.n_jobs > 1 else math.inf
+        if each:
+            most = min(most, JOB_SECONDS / each)
+        items: list[Item] = []
+        numbers: list[int] = []
+        size = 0
+        while track.ready and (size < most or not items) and len(numbers) < 64:
+            number = track.ready[0]
+            found = track.items(number)
+            n = sum(item.n for item in found)
+            if items and size + n > most:
+                break
+            track.ready.popleft()
+            if not found:
+                self._settled(track, (number,))
+                continue
+            items += found
+            numbers.append(number)
+            size += n
+        if items:
+            for number in numbers:
+                track.out[number] = track.out.get(number, 0) + 1
+            self._submit(track, pool, tuple(items), tuple(numbers), None)
+
+    def _submit(
+        self, track: Track, pool: Pool, items: tuple[Item, ...], numbers: tuple[int, ...], pilot: Pilot | None
+    ) -> None:
+        job = Job(
+            f"{self.session}-{next(self.tokens)}", items, self.study.epoch, self.settings.on_error, pilot,
+            flush_seconds=self.settings.flush_seconds,
+        )  # fmt: skip
+        if pool.separate and not self.study.store.durable:
+            job = replace(job, arguments=tuple(self.fetcher.fetch(item, self._grid(track)) for item in items))
+        if pilot is not None:
+            track.pilots_out[job.token] = items[0]
+        sent = pool.submit(job, track, numbers, self._weight(track, pool))
+        self.emit("job-sent", track.group.name, n=sum(i.n for i in items), token=job.token)
+        self.sent[sent.future] = sent
+        self.moves += 1
+
+    def _grid(self, track: Track) -> Grid:
+        """The grid that a job's positions count in: a pilot's is one block of everything."""
+        return track.grid or provisional(self.study, track.first)
+
+    def _weight(self, track: Track, pool: Pool) -> int:
+        from weft.model.resources import Resources
+
+        asked = track.first.resources
+        cpus = None if asked is None or callable(asked) else Resources.from_any(asked).cpus
+        return min(pool.n_jobs, cpus or 1)
+
+    def _send_suspects(self) -> None:
+        while self.blame.suspects and not self.stopping:
+            suspect = self.blame.suspects[0]
+            pool = self.pool_of(suspect.track)
+            if sum(s.alone is not None for s in self.sent.values()) >= pool.n_jobs:
+                return
+            self.blame.suspects.pop(0)
+            self.moves += 1
+            sent = pool.submit_alone(suspect.job, suspect.track, suspect.numbers)
+            self.sent[sent.future] = sent
+
+    def _take(self) -> None:
+        """Wait for jobs to end, and take what they bring."""
+        done = [future for future in self.sent if future.done()]
+        if not done:
+            waited = concurrent.futures.wait(self.sent, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED)
+            done = list(waited.done)
+        self.emit("tick", "")
+        for future in done:
+            sent = self.sent.pop(future, None)
+            if sent is None:
+                continue
+            if future.cancelled():
+                self._let_go(sent)
+            elif future.exception() is not None:
+                self._lost(sent)
+            else:
+                self._ended(sent, future.result())
+        if done and self.cancelling and not self.sent:
+            self.stopping = True
+
+    def _ended(self, sent: Sent, report: Report) -> None:
+        """Take a report: count its commits, blame its failures, settle its blocks."""
+        track = sent.track
+        self._let_go(sent)
+        if report.payloads:
+            for commit, payload in zip(report.commits, report.payloads, strict=True):
+                self.study.store.commit(commit, payload)
+        if sent.job.pilot is not None:
+            self._piloted(track, report)
+        for commit in report.commits:
+            self.study.results[commit.step].add(commit)
+            track.count(commit)
+        n, spent = track.measured
+        if report.n:
+            track.measured = (n + sum(c.n_done for c in report.commits if c.step == track.first.name), spent + report.seconds)
+        for step in track.steps:
+            self.study.learn(step)
+        self.blame.report(track, report)
+        self.emit(
+            "job-ended", track.group.name, n=report.n, seconds=report.seconds, worker=f"{report.host}:{report.worker}",
+            token=report.token, counts={s: vars(c).copy() for s, c in track.counts.items()},
+        )  # fmt: skip
+        if report.problem is not None:
+            self._problem(report)
+        if self.blame.error is not None and self.settings.on_error != "continue":
+            self._stop(cancel=self.settings.on_error == "cancel")
+        self._settled(track, sent.numbers)
+
+    def _piloted(self, track: Track, report: Report) -> None:
+        """Take the blocks that a pilot chose."""
+        if track.grid is not None:
+            return
+        if report.blocks is not None:
+            self.study.blocks.update({step.name: tuple(report.blocks) for step in track.steps})
+        elif report.problem is None and not track.pilots_out:
+            self._record_blocks(track, block_elements(track.total(), self.pool_of(track).n_jobs, 1.0, 8.0))
+        else:
+            return
+        for commit in report.commits:
+            self.study.results[commit.step].add(commit)
+        for step in track.steps:
+            self.study.learn(step)
+        if track.open():
+            self._settled(track, ())
+
+    def _problem(self, report: Report) -> None:
+        """Something other than an element's failure ended a job."""
+        error, damaged = report.problem, report.damaged
+        track = next((t for t in self.tracks if damaged is not None and damaged.step in t.counts), None)
+        if isinstance(error, CorruptResult) and damaged is not None and track is not None and track.grid is not None:
+            self.emit("note", damaged.step, message=f"{error} Its elements are made again.")
+            self.study.store.set_aside(damaged)
+            self.study.results[damaged.step].remove(damaged)
+            track.reopen(track.grid.number(damaged.block), damaged)
+            return
+        self.problem = self.problem or error
+        self._stop()
+
+    def _lost(self, sent: Sent) -> None:
+        """A job that brought nothing: its worker died, or it could not be sent."""
+        track, pool = sent.track, sent.pool
+        mark = sent.mark.get() if sent.mark is not None else None
+        self._let_go(sent)
+        if died(sent.future) is None:
+            self.problem = self.problem or self.blame.unsendable(track, sent.future.exception())
+            self._stop()
+            return
+        self.emit("worker-died", track.group.name, token=sent.job.token)
+        if sent.alone is None:
+            pool.broken()
+        if track.grid is None:
+            # The pilot died: without a measurement, blocks are small.
+            self._record_blocks(track, block_elements(track.total(), pool.n_jobs, 0.1, 8.0))
+            track.open()
+        for step in track.steps:
+            track.recount(step)
+            self.study.learn(step)
+        job, numbers = self._within_blocks(track, sent)
+        guilty, deaths = self.blame.death(track, job, mark) if mark is not None else (None, 0)
+        if guilty is not None:
+            step = self.study.graph.steps[guilty.steps[0]]
+            if deaths > step.retries:
+                self.blame.bury(track, guilty, deaths)
+            elif not self.stopping:
+                again = replace(job, token=f"{job.token}r", items=(guilty,), attempts=deaths)
+                self.blame.suspect(track, again, (track.grid.number(guilty.block),) if track.grid else ())
+        self.problem = self.problem or self.blame.problem
+        if self.problem or (self.blame.error is not None and self.settings.on_error != "continue"):
+            self._stop(cancel=self.settings.on_error == "cancel")
+        if not self.stopping:
+            self._suspect_rest(track, job, numbers, guilty)
+        self._settled(track, numbers)
+
+    def _within_blocks(self, track: Track, sent: Sent) -> tuple[Job, tuple[int, ...]]:
+        """A lost job with its elements in the blocks that stand now; a pilot had none yet."""
+        grid = track.grid
+        assert grid is not None
+        if sent.job.pilot is None:
+            return sent.job, sent.numbers
+        items = [part for item in sent.job.items for part in track.placed(item)]
+        return replace(sent.job, items=tuple(items), pilot=None), tuple(grid.number(item.block) for item in items)
+
+    def _suspect_rest(self, track: Track, job: Job, numbers: tuple[int, ...], guilty: Item | None) -> None:
+        """What a lost job still owes goes to a process of its own, without the element that is blamed."""
+        assert track.grid is not None
+        items = []
+        for number in dict.fromkeys(numbers):
+            for item in track.items(number):
+                if guilty is not None and item.block == guilty.block:
+                    left = np.setdiff1d(positions(item.local), positions(guilty.local))
+                    item = Item.of(item.steps, item.block, left)
+                if item.n:
+                    items.append(item)
+        if items:
+            held = tuple(dict.fromkeys(track.grid.number(item.block) for item in items))
+            self.blame.suspect(track, replace(job, token=f"{job.token}s", items=tuple(items), attempts=0), held)
+
+    def _let_go(self, sent: Sent) -> None:
+        track, token = sent.track, sent.job.token
+        track.pilots_out.pop(token, None)
+        sent.numbers += track.held.pop(token, ())
+        for number in sent.numbers:
+            left = track.out.get(number, 1) - 1
+            if left:
+                track.out[number] = left
+            else:
+                track.out.pop(number, None)
+        if sent.alone is not None:
+            sent.alone.shutdown(wait=False)
+        if sent.mark is not None:
+            sent.mark.remove()
+
+    def _settled(self, track: Track, numbers: Sequence[int]) -> None:
+        """Look at blocks again: what is open in them is sent again, what is settled lets others start."""
+        self.moves += 1
+        for number in numbers:
+            if track.settled is not None and not track.settled[number] and not track.out.get(number):
+                track.known[number] = False
+                if not self.stopping:
+                    track.consider(number)
+        if track.grid is not None:
+            self._notify(track, numbers)
+
+    def _notify(self, track: Track, numbers: Sequence[int]) -> None:
+        """Tell those who wait for these blocks."""
+        for other in self.tracks:
+            for need, made in other.needs:
+                if made is track and other.grid is not None:
+                    self._wake(other, need, track, numbers)
+
+    @staticmethod
+    def _wake(other: Track, need: Any, track: Track, numbers: Sequence[int]) -> None:
+        assert other.grid is not None and track.grid is not None
+        for number in numbers or range(track.grid.n_blocks):
+            if not track.settled[number]:
+                continue
+            spans = dict(zip(track.first.axes, track.grid.box(track.grid.at(number)), strict=True))
+            part = other.grid.covering([spans.get(a) if a in need.along else None for a in other.first.axes])
+            for waiting in other.grid.numbers(part):
+                other.consider(waiting)
+
+    def _stop(self, cancel: bool = False) -> None:
+        """No new work; what is running ends, or with `cancel` is ended."""
+        if not self.stopping:
+            self.emit("stopping", "")
+        self.stopping = True
+        pools = {id(s.pool): s.pool for s in self.sent.values()}
+        for pool in pools.values():
+            pool.stop()
+        for future in list(self.sent):
+            future.cancel()
+        if cancel and not self.cancelling:
+            self.cancelling = True
+            for pool in pools.values():
+                pool.cancel()
+            for sent in self.sent.values():
+                if sent.alone is not None:
+                    sent.alone.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+
+    def stop(self) -> None:
+        """Ask from another thread to stop as on a failure with ``on_error="stop"``."""
+        self._stop()
+
+    def _interrupt(self) -> None:
+        """Ctrl-C, or an error of weft's own: commit what is running, then let go."""
+        self._stop()
+        deadline = time.monotonic() + 30
+        while self.sent and time.monotonic() < deadline:
+            self._take()
+
+    def failures(self) -> StepError | None:
+        """The first failure of the session."""
+        return self.blame.error

@@ -1,0 +1,183 @@
+"""What is kept of a failure, how an element that takes too long is stopped, and who is to blame."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import pickle
+import signal
+import struct
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from weft.errors import StepError
+from weft.store.commits import Failure
+
+MOST_TEXT = 20_000  # characters of a traceback or a message that are kept
+
+
+class ElementTimeout(BaseException):
+    """Raised in an element that takes longer than its ``timeout``; a function's ``except Exception`` lets it pass."""
+
+
+class ElementCancelled(BaseException):
+    """Raised in an element when the run is cancelled."""
+
+
+def describe(error: BaseException, position: int, attempt: int, cause: str = "exception") -> Failure:
+    """What is kept of an exception."""
+    if isinstance(error, TimedOut):
+        cause = "timeout"
+    message = _text(error)
+    try:
+        pickled: bytes | None = pickle.dumps(error)
+        pickle.loads(pickled)
+    except Exception as problem:
+        pickled = None
+        message += f"\n(the exception itself cannot be pickled: {problem!r})"
+    text = "".join(traceback.format_exception(error))
+    return Failure(position, type(error).__qualname__, message, text[-MOST_TEXT:], attempt, cause, pickled)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)[:MOST_TEXT]
+    except Exception as problem:
+        return f"(its message cannot be shown: {problem!r})"
+
+
+class TimedOut(RuntimeError):
+    """What is reported of an element that took longer than its ``timeout``."""
+
+
+def rebuilt(failure: Failure) -> BaseException:
+    """The original exception, or one that says as much where it could not be kept."""
+    if failure.error is not None:
+        try:
+            error = pickle.loads(failure.error)
+            if isinstance(error, BaseException):
+                error.add_note(f"Traceback of the element:\n{failure.traceback}")
+                return error
+        except Exception:
+            pass
+    return RuntimeError(f"{failure.type}: {failure.message}\n{failure.traceback}")
+
+
+def step_error(step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any], hint: str = "") -> StepError:
+    """The error that ends a run, pointing at the element and at what to do."""
+    where = ", ".join(f"{axis}={position}" for axis, position in index.items())
+    values = ", ".join(f"{name}={_brief(value)}" for name, value in coords.items())
+    message = f"step {step!r} failed{f' at {where}' if where else ''}{f' ({values})' if values else ''}: {failure.summary}"
+    error = StepError(f"{message}{hint}", step=step, index=index, coords=coords)
+    error.__cause__ = rebuilt(failure)
+    return error
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def with_timeout(call: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """`call`, interrupted after `seconds`.
+
+    In the main thread of a process a timer signal interrupts Python code and waiting system calls. In other
+    threads the exception arrives at the next bytecode, so a long call into C is not interrupted there.
+    """
+
+    def timed(*args: Any) -> Any:
+        guard = _Alarm(seconds) if threading.current_thread() is threading.main_thread() and _ALARM else _Timer(seconds)
+        try:
+            with guard:
+                return call(*args)
+        except ElementTimeout:
+            raise TimedOut(f"took longer than its timeout of {seconds:g} s") from None
+
+    return timed
+
+
+_ALARM = hasattr(signal, "setitimer")
+
+
+class _Alarm:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self.previous = signal.signal(signal.SIGALRM, self._ring)
+        # It rings on, in case the first exception is swallowed by a function's bare ``except``.
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, 1.0)
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.previous)
+
+    @staticmethod
+    def _ring(*_: object) -> None:
+        raise ElementTimeout
+
+
+class _Timer:
+    def __init__(self, seconds: float) -> None:
+        self.thread = threading.get_ident()
+        self.timer = threading.Timer(seconds, self._ring)
+        self.timer.daemon = True
+        self.lock = threading.Lock()
+        self.over = False
+
+    def __enter__(self) -> None:
+        self.timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.over = True
+        self.timer.cancel()
+
+    def _ring(self) -> None:
+        with self.lock:
+            if not self.over:
+                raise_in(self.thread, ElementTimeout)
+
+
+def raise_in(thread: int, error: type[BaseException]) -> None:
+    """Make a thread raise `error` at its next bytecode."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+class Mark:
+    """The element that a careful worker is running, in a small mapped file that outlives the worker.
+
+    Parameters
+    ----------
+    path
+        The file; None makes a new one.
+    """
+
+    _LAYOUT = struct.Struct("<qqq")
+
+    def __init__(self, path: str | None = None) -> None:
+        if path is None:
+            handle, path = tempfile.mkstemp(prefix="weft-mark-")
+            os.write(handle, self._LAYOUT.pack(-1, -1, -1))
+            os.close(handle)
+        self.path = path
+        with open(path, "r+b") as file:
+            self._map = mmap.mmap(file.fileno(), self._LAYOUT.size)
+
+    def set(self, item: int, lane: int, position: int) -> None:
+        """Say which element is about to run."""
+        self._LAYOUT.pack_into(self._map, 0, item, lane, position)
+
+    def get(self) -> tuple[int, int, int]:
+        """Piece of work, step and element that was running; -1 if none was."""
+        item, lane, position = self._LAYOUT.unpack_from(self._map, 0)
+        return item, lane, position
+
+    def remove(self) -> None:
+        """Forget the file."""
+        self._map.close()
+        os.unlink(self.path)

@@ -1,0 +1,101 @@
+"""What is sent to a worker, and what it sends back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.engine.arguments import Arguments, Item
+from weft.store.commits import Commit, Failure, Payload
+
+FLUSH_SECONDS = 30.0  # nothing finished stays uncommitted for longer
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Asks a worker to run a few elements, choose the blocks from what they take, and hand back the rest.
+
+    Attributes
+    ----------
+    seconds
+        When to stop.
+    workers, n_elements
+        What the choice depends on besides time and size.
+    elements
+        A block size given by the user; None to measure.
+    """
+
+    seconds: float
+    workers: int
+    n_elements: int
+    elements: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of blocks, or of open elements in them, for one worker.
+
+    Attributes
+    ----------
+    token
+        Unique within the run.
+    stop
+        A file whose existence asks the worker to stop; None in the driver's own process.
+    mark
+        File in which a careful worker marks the current element.
+    attempts
+        How often the elements died already, for the count of their attempts.
+    arguments
+        Fetched by the driver, where the worker has no access to the store.
+    """
+
+    token: str
+    items: tuple[Item, ...]
+    epoch: int
+    on_error: str = "stop"
+    pilot: Pilot | None = None
+    stop: str | None = None
+    mark: str | None = None
+    flush_seconds: float = FLUSH_SECONDS
+    attempts: int = 0
+    arguments: tuple[Arguments, ...] | None = None
+    driver: int = 0
+
+
+@dataclass
+class Report:
+    """What came of a job.
+
+    Attributes
+    ----------
+    commits
+        Headers of what was committed; `payloads` beside them where the worker has no store.
+    failures
+        The first failures: step, block, local position, and why.
+    exceptions
+        The exceptions themselves, where the worker shares the driver's process.
+    left
+        Items, or parts of them, that were not run.
+    blocks
+        Block shape that stands, if the job was a pilot.
+    damaged
+        A commit whose bytes turned out wrong: its elements must be made again.
+    problem
+        What ended the job, if it was neither a failure of an element nor a wish to stop.
+    """
+
+    token: str
+    commits: list[Commit] = field(default_factory=list)
+    payloads: list[Payload] = field(default_factory=list)
+    failures: list[tuple[str, tuple[int, ...], Failure]] = field(default_factory=list)
+    exceptions: dict[tuple[str, tuple[int, ...], int], BaseException] = field(default_factory=dict)
+    left: list[Item] = field(default_factory=list)
+    blocks: tuple[int, ...] | None = None
+    seconds: float = 0.0
+    n: int = 0
+    host: str = ""
+    worker: str = ""
+    damaged: Commit | None = None
+    problem: BaseException | None = None
+    sizes: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,338 @@
+"""The one loop that calls users' functions: element by element through a chain of fused steps.
+
+A `Lane` is one step within the chain. Its results grow in a plain list, whose length is the mark of the
+current element: another thread may read it at any time, to commit what is done or to see who runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
+from typing import Any
+
+import numpy as np
+
+from weft.engine.calls import IMMUTABLE, Cells
+from weft.engine.failures import describe
+from weft.model.columns import Column, Unstorable, concat, pack
+from weft.model.step import Step
+from weft.store.commits import Failure
+
+FIRST_CHUNK = 1
+CHUNK_SECONDS = 0.05
+LARGEST_CHUNK = 16384
+
+
+class Hole:
+    """Stands in a lane's results where an element failed, or was blocked by a failure before it."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, failure: Failure | None) -> None:
+        self.failure = failure
+
+
+class Held:
+    """A value that could have changed after it was returned, stored at once."""
+
+    __slots__ = ("column",)
+
+    def __init__(self, column: Column) -> None:
+        self.column = column
+
+
+class Fetch:
+    """Arguments fetched one by one, from something that may fail for one and go on with the next."""
+
+    def __init__(self, source: Any, position: int = 0) -> None:
+        self.source = source
+        self.position = position
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.position >= len(self.source):
+            raise StopIteration
+        self.position += 1
+        return self.source[self.position - 1]
+
+
+@dataclass
+class Lane:
+    """One step of a chain, over the elements of one piece of work.
+
+    Attributes
+    ----------
+    call
+        Takes the arguments by position; several outputs come back as a tuple.
+    sources
+        For each argument: a sequence with one value per element, a `Lane` and output number whose results
+        are the arguments, or `Constant`.
+    results
+        For each output a list: values, `Held`, or `Hole`.
+    attempts
+        Attempts that an element may take in all.
+    """
+
+    step: Step
+    call: Callable[..., Any]
+    sources: Sequence[Any]
+    attempts: int = 1
+    live: bool = False
+    on_attempt: Callable[[int, int], None] | None = None
+    results: list[Any] = field(default_factory=list)
+    holes: int = 0
+    failures: dict[int, Failure] = field(default_factory=dict)
+    exceptions: dict[int, BaseException] = field(default_factory=dict)
+    columns: list[Any] = field(default_factory=list)
+    fresh: list[Any] = field(default_factory=list)
+    fresh_from: int = 0
+    mutable: bool = False
+    cutting: bool = False
+    stop_at_failure: bool = False
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.columns = [_iterator(source, 0) for source in self.sources]
+        self.from_lanes = [s for s in self.sources if isinstance(s, Upstream)]
+        self.wide = len(self.step.outputs) > 1
+
+    def begin(self) -> None:
+        """Start a chunk: what later lanes of the chain see is what is made from now on."""
+        self.fresh_from = len(self.results)
+        self.fresh = []
+
+    def advance(self, high: int) -> None:
+        """Run elements up to position `high`, or fewer if `cut` was called meanwhile."""
+        low = len(self.results)
+        if any(up.lane.holes for up in self.from_lanes):
+            self._one_by_one(low, high)
+        else:
+            self._in_bulk(high)
+        self._settle(low)
+
+    def cut(self) -> None:
+        """End the chunk after the current element; called from another thread.
+
+        The first column of arguments is put at its end, so the loop needs no check for each element.
+        """
+        self.cutting = True
+        if self.columns and hasattr(self.columns[0], "__setstate__"):
+            self.columns[0].__setstate__(1 << 62)
+
+    def _resume(self) -> list[Any]:
+        """Iterators over the arguments from the current element on: a failure may leave them out of step."""
+        position = len(self.results)
+        self.columns = [_iterator(source, position) for source in self.sources]
+        return self.columns
+
+    def _in_bulk(self, high: int) -> None:
+        results, call = self.results, self.call
+        columns = self._resume() if self.from_lanes or self.cutting else self.columns
+        self.cutting = False
+        if not columns:
+            columns = [repeat(())]
+            inner = call
+            call = lambda _: inner()  # noqa: E731
+        while len(results) < high:
+            try:
+                # extend(map(...)) keeps what was appended before an exception, and costs 1.0 × a list
+                # comprehension; a loop with try and a marker costs 2.1 ×.
+                results.extend(map(call, islice(columns[0], high - len(results)), *columns[1:]))
+                if self.cutting or len(results) == high:
+                    return
+                error: BaseException = RuntimeError("the function raised StopIteration")
+            except (Exception, SystemExit) as raised:
+                error = raised
+            self._failed(len(results), error)
+            columns = self._resume() or columns
+            if self.cutting or self.stop_at_failure:
+                self.cutting = True
+                return
+
+    def _one_by_one(self, low: int, high: int) -> None:
+        for position in range(low, high):
+            try:
+                values = self.arguments(position)
+                if any(type(value) is Hole for value in values):
+                    self.results.append(Hole(None))
+                    self.holes += 1
+                else:
+                    self.results.append(self.call(*values))
+            except (Exception, SystemExit) as raised:
+                self._failed(position, raised)
+            if self.cutting or (self.stop_at_failure and self.failures):
+                break
+        self._resume()
+
+    def arguments(self, position: int) -> list[Any]:
+        """The arguments of one element."""
+        found = []
+        for source in self.sources:
+            if isinstance(source, Constant):
+                found.append(source.value)
+            elif isinstance(source, Upstream):
+                found.append(source.at(position))
+            else:
+                found.append(source[position])
+        return found
+
+    def _retry(self, position: int) -> Any:
+        return self.call(*self.arguments(position))
+
+    def _failed(self, position: int, error: BaseException) -> None:
+        """Try an element again while it has attempts left; at last a hole."""
+        attempt = 1
+        while attempt < self.attempts and not getattr(error, "final", False):
+            attempt += 1
+            if self.on_attempt is not None:
+                self.on_attempt(position, attempt)
+            if self.step.retry_delay:
+                time.sleep(self.step.retry_delay)
+            try:
+                self.results.append(self._retry(position))
+                if self.on_attempt is not None:
+                    self.on_attempt(position, 1)
+                return
+            except (Exception, SystemExit) as raised:
+                error = raised
+        if self.on_attempt is not None and attempt > 1:
+            self.on_attempt(position, 1)
+        self._hole(position, describe(error, position, attempt), error)
+        self.results.append(Hole(self.failures[position]))
+
+    def _hole(self, position: int, failure: Failure, error: BaseException) -> None:
+        self.failures[position] = failure
+        self.holes += 1
+        if len(self.exceptions) < 3:
+            self.exceptions[position] = error
+
+    def _settle(self, low: int) -> None:
+        """Store at once what could change later; keep the values themselves for the lanes that follow."""
+        fresh = self.results[low:]
+        types = set(map(type, fresh))
+        if self.wide and tuple in types:
+            types = set(map(type, chain.from_iterable(v for v in fresh if type(v) is tuple)))
+        self.mutable = not types <= SETTLED
+        self.fresh += fresh
+        if not self.mutable:
+            return
+        for position, value in enumerate(fresh, low):
+            if type(value) in SETTLED:
+                continue
+            try:
+                self.results[position] = self._held(value)
+            except Unstorable as error:
+                failure = describe(error, position, 1, cause="unpicklable")
+                self._hole(position, failure, error)
+                self.results[position] = self.fresh[position - self.fresh_from] = Hole(failure)
+
+    def _held(self, value: Any) -> Any:
+        if not self.wide:
+            return self._one(self.step.outputs[0], value)
+        return tuple(self._one(name, part) for name, part in zip(self.step.outputs, value, strict=True))
+
+    def _one(self, output: str, value: Any) -> Any:
+        kind = type(value)
+        if kind in IMMUTABLE or kind is Cells:
+            return value
+        if kind is np.ndarray and not value.dtype.hasobject:
+            return value.copy()
+        try:
+            return Held(pack([value], live=self.live))
+        except Unstorable as error:
+            raise Unstorable(0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error})") from error
+
+    def stored(self, low: int, high: int) -> tuple[list[Column], list[tuple[int, ...]], list[int]]:
+        """Columns of the done elements between two positions, lengths that they opened, and their places."""
+        part = self.results[low:high]
+        done = list(range(low, high))
+        if self.holes:
+            kept = [i for i, value in enumerate(part) if type(value) is not Hole]
+            part, done = [part[i] for i in kept], [low + i for i in kept]
+        names = self.step.outputs
+        each = [part] if not self.wide else [[value[i] for value in part] for i in range(len(names))]
+        columns, inner = [], []
+        for values in each:
+            column, shape = _packed(values, self.live)
+            columns.append(column)
+            inner.append(shape)
+        return columns, inner, done
+
+
+SETTLED = IMMUTABLE | {Hole, Cells}
+
+
+def _iterator(source: Any, position: int) -> Any:
+    if isinstance(source, Constant):
+        return repeat(source.value)
+    if isinstance(source, Upstream):
+        position -= source.lane.fresh_from
+        source = source.fresh()
+    if type(source) is list:
+        values = iter(source)
+        values.__setstate__(position)
+        return values
+    return Fetch(source, position)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An argument that is the same for all elements."""
+
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Upstream:
+    """An argument that is what an earlier lane of the chain just made."""
+
+    lane: Lane
+    output: int
+
+    def fresh(self) -> list[Any]:
+        """The values of the current chunk."""
+        values = self.lane.fresh
+        if not self.lane.wide:
+            return values
+        return [value if type(value) is Hole else value[self.output] for value in values]
+
+    def at(self, position: int) -> Any:
+        """The value for one element of the current chunk."""
+        return self.fresh()[position - self.lane.fresh_from]
+
+
+def _packed(values: list[Any], live: bool) -> tuple[Column, tuple[int, ...]]:
+    types = set(map(type, values))
+    if Cells in types:
+        return concat([cells.column for cells in values]), values[0].shape
+    if Held not in types:
+        return pack(values, live=live), ()
+    if types == {Held}:
+        return concat([held.column for held in values]), ()
+    return concat([v.column if type(v) is Held else pack([v], live=live) for v in values]), ()
+
+
+class Tempo:
+    """How many elements to run between two looks at the clock and at the wish to stop."""
+
+    def __init__(self, first: int = FIRST_CHUNK) -> None:
+        self.size = first
+        self.last = time.perf_counter()
+
+    def next(self, left: int, single: bool) -> int:
+        """Elements of the next chunk, out of those left; one if they must be stored one at a time."""
+        return 1 if single else min(self.size, left)
+
+    def tick(self, ran: int) -> None:
+        """Adapt to how long the last chunk took."""
+        now = time.perf_counter()
+        spent = now - self.last
+        self.last = now
+        if spent < CHUNK_SECONDS / 4 and ran >= self.size:
+            self.size = min(self.size * 4, LARGEST_CHUNK)
+        elif spent > CHUNK_SECONDS and self.size > 1:
+            self.size = max(1, self.size // 4)

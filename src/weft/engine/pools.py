@@ -1,0 +1,176 @@
+"""Executors at work: sending jobs, noticing dead workers, and running suspects alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from concurrent.futures import BrokenExecutor, Executor, Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weft.engine.failures import ElementCancelled, Mark, raise_in
+from weft.engine.jobs import Job, Report
+from weft.engine.remote import Place, bundle, hello, run_remote
+from weft.engine.study import Study
+from weft.engine.worker import run_job
+from weft.errors import InvalidInput, WeftError
+
+
+@dataclass(eq=False)
+class Sent:
+    """A job on its way."""
+
+    job: Job
+    future: Future[Report]
+    pool: Pool
+    track: Any
+    numbers: tuple[int, ...]
+    weight: int = 1
+    mark: Mark | None = None
+    alone: Executor | None = None
+
+
+class Pool:
+    """One backend at work for one driver.
+
+    Parameters
+    ----------
+    backend
+        Makes the executor.
+    n_jobs
+        Workers.
+    """
+
+    def __init__(self, study: Study, backend: Any, n_jobs: int) -> None:
+        self.study, self.backend, self.n_jobs = study, backend, n_jobs
+        self.separate: bool = backend.separate
+        self.executor: Executor | None = None
+        self.started = False
+        self.stop_event = threading.Event()
+        self.threads: set[int] = set()
+        self.stop_path: str | None = None
+        self._place: Place | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def window(self) -> int:
+        """How much work may be under way: enough that no worker waits for the driver."""
+        return 2 * self.n_jobs if self.separate else self.n_jobs
+
+    def start(self) -> Executor:
+        """The executor, started when it is first needed.
+
+        Raises
+        ------
+        WeftError
+            If its processes end before their first job.
+        """
+        if self.executor is None:
+            self.executor = self.backend.start(self.n_jobs)
+            if self.separate and not self.started:
+                try:
+                    self.executor.submit(hello).result()
+                except BrokenExecutor as error:
+                    raise WeftError(
+                        f"The worker processes of {self.backend.name!r} ended before their first job. A script that starts "
+                        "processes must keep its main part under\n    if __name__ == '__main__':\n"
+                        "because each process imports the script; or use backend='loky', which does not."
+                    ) from error
+            self.started = True
+        return self.executor
+
+    def place(self) -> Place:
+        """How the workers come by the study."""
+        study = self.study
+        sizes = {a: axis.size for a, axis in study.axes.items() if axis.opener and axis.size is not None}
+        if self._place is None:
+            if study.store.durable:
+                self._place = Place(study.path, study.epoch)
+            else:
+                try:
+                    data = bundle(study)
+                except Exception as error:
+                    raise InvalidInput(
+                        f"The steps or their bound values cannot be pickled, so they cannot go to {self.backend.name!r}: "
+                        f"{error}. Open files, locks and connections inside the function."
+                    ) from error
+                self._place = Place(None, 0, os.urandom(8).hex(), data)
+            self._folder = tempfile.TemporaryDirectory(prefix="weft-")
+            self.stop_path = f"{self._folder.name}/stop"
+        return replace(self._place, blocks=dict(study.blocks), sizes=sizes)
+
+    def submit(self, job: Job, track: Any, numbers: tuple[int, ...], weight: int) -> Sent:
+        """Send a job."""
+        executor = self.start()
+        if not self.separate:
+            return Sent(job, executor.submit(self._run_here, job), self, track, numbers, weight)
+        place = self.place()
+        job = replace(job, stop=self.stop_path, driver=os.getpid())
+        try:
+            future = executor.submit(run_remote, place, job)
+        except BrokenExecutor as error:
+            future = Future()
+            future.set_exception(error)
+        return Sent(job, future, self, track, numbers, weight)
+
+    def submit_alone(self, job: Job, track: Any, numbers: tuple[int, ...]) -> Sent:
+        """Send a job to a process of its own, which marks the element that it runs."""
+        from loky.process_executor import ProcessPoolExecutor
+
+        place = self.place()
+        mark = Mark()
+        executor = ProcessPoolExecutor(max_workers=1)
+        job = replace(job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=os.getpid())
+        return Sent(job, executor.submit(run_remote, place, job), self, track, numbers, 1, mark, executor)
+
+    def _run_here(self, job: Job) -> Report:
+        thread = threading.get_ident()
+        self.threads.add(thread)
+        try:
+            return run_job(self.study, job, self.stop_event.is_set)
+        finally:
+            self.threads.discard(thread)
+
+    def stop(self) -> None:
+        """Ask the workers to stop."""
+        self.stop_event.set()
+        if self.stop_path is not None and not os.path.exists(self.stop_path):
+            with open(self.stop_path, "x"):
+                pass
+
+    def cancel(self) -> None:
+        """Stop what is running, as far as the backend can."""
+        self.stop()
+        if self.separate and self.executor is not None:
+            self.backend.stop(self.executor, kill=True)
+            self.executor = None
+        for thread in list(self.threads):
+            if thread != threading.get_ident():
+                raise_in(thread, ElementCancelled)
+
+    def broken(self) -> None:
+        """The executor lost a worker: the next job starts another."""
+        executor, self.executor = self.executor, None
+        if executor is not None and self.backend.name != "executor":
+            self.backend.stop(executor, kill=True)
+        elif executor is not None:
+            from weft.backends.executors import Loky
+
+            self.backend = Loky()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.executor is not None:
+            self.backend.stop(self.executor)
+            self.executor = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def died(future: Future[Any]) -> BaseException | None:
+    """The exception that says that a worker died, if that is how the job ended."""
+    error = future.exception()
+    return error if isinstance(error, BrokenExecutor) else None
+

@@ -1,0 +1,176 @@
+"""The worker's end in another process: what is sent to it, and the studies that it keeps between jobs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from weft.engine.jobs import Job, Report
+from weft.engine.study import Study
+from weft.errors import RunMismatch, StoreError
+from weft.plan.axes import Axis
+
+KEPT_STUDIES = 4
+
+
+@dataclass(frozen=True)
+class Place:
+    """How a worker in another process comes by the study.
+
+    Attributes
+    ----------
+    path, number
+        A run directory and the change that is meant; or
+    bundle
+        a pickled study without inputs and results, under its digest `key`: arguments travel with the jobs.
+    blocks, sizes
+        Block shapes and axis lengths that the driver learnt meanwhile.
+    """
+
+    path: str | None = None
+    number: int = 0
+    key: str = ""
+    bundle: bytes = b""
+    blocks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+_studies: dict[tuple[Any, ...], Study] = {}
+
+
+def hello() -> int:
+    """A worker's first answer."""
+    return os.getpid()
+
+
+def bundle(study: Study) -> bytes:
+    """A study in memory, pickled for workers: its steps and axes, neither inputs nor results."""
+    import cloudpickle
+
+    inputs = {n: replace(v, column=None, value=None) for n, v in study.inputs.items()}
+    data: bytes = cloudpickle.dumps(
+        (list(study.graph.order), inputs, study.axes, study.records, study.name, study.seed, study.epoch)
+    )
+    return data
+
+
+def _study(place: Place) -> Study:
+    from weft.engine.opening import load_study
+    from weft.model.graph import Graph
+    from weft.store.fs import current
+    from weft.store.memory import Courier
+
+    key = (place.path, place.number, place.key)
+    study = _studies.get(key)
+    if study is None:
+        if place.path is not None:
+            study = load_study(place.path, current(), place.number, code=True)
+            check_code(study)
+        else:
+            steps, inputs, axes, records, name, seed, epoch = pickle.loads(place.bundle)
+            study = Study(Graph(steps), inputs, axes, records, Courier(), name, seed, epoch)
+        while len(_studies) >= KEPT_STUDIES:
+            _studies.pop(next(iter(_studies)))
+        _studies[key] = study
+    if place.path is None:
+        study.store = Courier()
+        for results in study.results.values():
+            results.store = study.store
+    study.blocks.update(place.blocks)
+    for axis, size in place.sizes.items():
+        if study.axes[axis].size is None:
+            study.axes[axis] = Axis(axis, size, None, study.axes[axis].opener)
+    return study
+
+
+def check_code(study: Study) -> None:
+    """Compare the code that this process has with what was recorded when the run was sent.
+
+    Raises
+    ------
+    RunMismatch
+        If a module was edited since.
+    """
+    from weft.engine.compare import described
+
+    for step in study.graph.order:
+        record = study.records[step.name]
+        module = getattr(step.function, "__module__", "__main__")
+        if module == "__main__" or not record.followed:
+            continue
+        now = described_code(step)
+        if now != record.code:
+            raise RunMismatch(
+                f"The code of step {step.name!r} ({module}) is not what was submitted: it was edited meanwhile. "
+                "Run again; on_change= says what becomes of finished results."
+            )
+    assert described
+
+
+def described_code(step: Any) -> str:
+    """Digest of a step's code as this process has it."""
+    from weft.engine.compare import _code
+
+    return _code(step)
+
+
+def run_remote(place: Place, job: Job) -> Report:
+    """Run a job in this process, which is not the driver's."""
+    from weft.engine.worker import run_job
+
+    try:
+        study = _study(place)
+        if place.path is not None:
+            for name in {n.name for item in job.items for s in item.steps for n in study.graph.needs(study.graph.steps[s])}:
+                study.results[name].refresh()
+        report = run_job(study, job, _stopping(job))
+    except Exception as error:
+        report = Report(job.token, problem=error, left=list(job.items))
+    report.exceptions = {}
+    sent = getattr(study, "store", None) if "study" in locals() else None
+    if place.path is None and sent is not None:
+        report.payloads = [payload for _, payload in sent.sent]
+    if report.problem is not None:
+        report.problem = portable(report.problem)
+    return report
+
+
+def portable(error: BaseException) -> BaseException:
+    """An exception that can travel: itself, or its text."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        return StoreError(f"{type(error).__name__}: {error}")
+
+
+def _stopping(job: Job) -> Callable[[], bool]:
+    parent = os.getppid()
+    last = 0.0
+
+    def stopping() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < 0.25:
+            return False
+        last = now
+        if job.stop is not None and os.path.exists(job.stop):
+            return True
+        # A worker whose driver is gone commits what it has and ends.
+        return os.getppid() != parent or (job.driver > 0 and not _alive(job.driver))
+
+    return stopping
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,285 @@
+"""A session: one driver at work on one study, from the options of ``run`` to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.backends import get_backend
+from weft.engine.driver import Driver, Settings
+from weft.engine.events import Emitter, EventLog
+from weft.engine.jobs import FLUSH_SECONDS
+from weft.engine.lease import Lease
+from weft.engine.pools import Pool
+from weft.engine.study import Study
+from weft.engine.tracks import Track
+from weft.errors import InvalidInput, StoreError
+from weft.model.graph import Graph
+from weft.model.step import Step, nearest
+from weft.plan.axes import chosen
+from weft.plan.dataflow import Group, fuse
+from weft.store.fs import current
+
+QUICK_SECONDS = 1.5  # less work than this is done before another process has started
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, checked before work starts; see `Pipeline.run`."""
+
+    backend: Any = "auto"
+    n_jobs: int | None = None
+    outputs: Any = None
+    indices: Mapping[str, Any] = field(default_factory=dict)
+    on_error: str = "stop"
+    block_size: int | str = "auto"
+    flush_seconds: float = FLUSH_SECONDS
+    observers: tuple[Any, ...] = ()
+    backend_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("stop", "cancel", "continue"):
+            raise InvalidInput(f"on_error is 'stop', 'cancel' or 'continue', got {self.on_error!r}.")
+        if self.n_jobs is not None and (isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, int)):
+            raise InvalidInput(f"n_jobs is a whole number, got {self.n_jobs!r}.")
+        if self.n_jobs is not None and self.n_jobs != -1 and self.n_jobs < 1:
+            raise InvalidInput(f"n_jobs is at least 1, or -1 for all cores; got {self.n_jobs}.")
+        size = self.block_size
+        if size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise InvalidInput(f"block_size is 'auto' or a number of elements ≥ 1, got {size!r}.")
+
+    @property
+    def workers(self) -> int:
+        """Workers of a local backend."""
+        return len(os.sched_getaffinity(0)) if self.n_jobs in (None, -1) else int(self.n_jobs or 1)
+
+
+def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
+    """The steps that a run must take, given its outputs and indices; None for all.
+
+    Raises
+    ------
+    InvalidInput
+        For an unknown output, or one that needs elements which ``indices`` leaves open.
+    """
+    steps = list(graph.order)
+    named: set[str] = set()
+    if options.outputs is not None:
+        outputs = [options.outputs] if isinstance(options.outputs, str) else list(options.outputs)
+        for name in outputs:
+            if name not in graph.producer and name not in graph.steps:
+                raise InvalidInput(f"outputs names {name!r}, which no step makes.{nearest(name, graph.producer)}")
+        named = {graph.find(name).name for name in outputs}
+        steps = list(graph.ancestors(graph.steps[name] for name in named))
+    if options.indices:
+        out: dict[str, str] = {}
+        for step in steps:
+            for p in step.parameters:
+                axes = graph.axes.get(p.name, ())
+                indices = graph.read(step, p.name).indices
+                cut = [a for a, i in zip(axes, indices, strict=True) if i is None and a in options.indices]
+                made = graph.producer.get(p.name)
+                if cut:
+                    out[step.name] = cut[0]
+                elif made is not None and made.name in out:
+                    out[step.name] = out[made.name]
+        bad = sorted(named & set(out))
+        if bad:
+            raise InvalidInput(
+                f"{bad[0]!r} takes axis {out[bad[0]]!r} whole, but indices restricts it: leave it out of outputs, or the "
+                "axis out of indices."
+            )
+        steps = [step for step in steps if step.name not in out]
+    return None if len(steps) == len(graph.order) else frozenset(step.name for step in steps)
+
+
+class Backends:
+    """Which pool runs which group: by the step's own backend, a dict by step or output, or one for all."""
+
+    def __init__(self, study: Study, options: Options) -> None:
+        self.study, self.options = study, options
+        given = options.backend if isinstance(options.backend, Mapping) else {"": options.backend}
+        for name in given:
+            if name and name not in study.graph.steps and name not in study.graph.producer:
+                known = [*study.graph.steps, *study.graph.producer]
+                raise InvalidInput(f"backend names {name!r}, which is no step or output.{nearest(name, known)}")
+        self.given = {"": "auto", **given}
+        self.pools: dict[Any, Pool] = {}
+        self.heavy: set[str] = set()
+        extra = dict(options.backend_options)
+        for wanted in {id(v): v for v in [*self.given.values(), *(s.backend for s in study.graph.order if s.backend)]}.values():
+            if wanted == "auto":
+                if extra and not isinstance(options.backend, Mapping):
+                    get_backend("loky", **extra)
+                continue
+            get_backend(wanted, **(extra if wanted is self.given[""] or len(self.given) == 1 else {}))
+
+    def of(self, step: Step) -> Any:
+        """The backend that a step is to run on, as it was given."""
+        if step.backend is not None:
+            return step.backend
+        for name in (step.name, *step.outputs):
+            if name in self.given:
+                return self.given[name]
+        return self.given[""]
+
+    def kind(self, step: Step) -> Hashable:
+        """What steps must share to be fused."""
+        backend = self.of(step)
+        resources = step.resources if step.resources is None or isinstance(step.resources, Hashable) else repr(step.resources)
+        key = backend if isinstance(backend, str) else id(backend)
+        return key, resources, self.study.blocks.get(step.name)
+
+    def pool(self, track: Track) -> Pool:
+        """The pool for a group; ``auto`` turns to processes once there is enough to do."""
+        wanted = self.of(track.first)
+        if self.options.workers == 1 and not hasattr(wanted, "submit"):
+            wanted = "sequential"
+        if wanted == "auto":
+            wanted = "loky" if self._heavy(track) else "sequential"
+        key = wanted if isinstance(wanted, str) else id(wanted)
+        if key not in self.pools:
+            options = self.options.backend_options if wanted is self.given[""] or self.given[""] == "auto" and wanted == "loky" else {}
+            backend = get_backend(wanted, **options)
+            workers = 1 if backend.name == "sequential" else self.options.workers
+            self.pools[key] = Pool(self.study, backend, workers)
+        return self.pools[key]
+
+    def _heavy(self, track: Track) -> bool:
+        if track.group.name not in self.heavy:
+            n, seconds = track.measured
+            count = track.counts[track.first.name]
+            left = (count.total or 0) - count.done - count.failed
+            if not n or left < 2 or seconds / n * left < QUICK_SECONDS:
+                return False
+            self.heavy.add(track.group.name)
+        return True
+
+    def close(self) -> None:
+        """Let go of all pools."""
+        for pool in self.pools.values():
+            pool.close()
+
+
+class Session:
+    """Runs a study once; may be waited for, or stopped, from other threads.
+
+    Parameters
+    ----------
+    finish
+        Called when the session has ended well, before the lease is given up.
+    """
+
+    def __init__(self, study: Study, options: Options, observers: Iterable[Any], finish: Callable[[], None]) -> None:
+        self.study, self.options, self.finish = study, options, finish
+        refuse_in_child(options)
+        self.backends = Backends(study, options)
+        self.steps = wanted_steps(study.graph, options)
+        self.observers = list(observers)
+        self.driver: Driver | None = None
+        self.error: BaseException | None = None
+        self.over = threading.Event()
+        self.cancelled = False
+
+    def run(self) -> None:
+        """Run to the end, in this thread.
+
+        Raises
+        ------
+        StepError, StoreError, RunLocked
+            See `Pipeline.run`.
+        """
+        try:
+            with contextlib.ExitStack() as stack:
+                self._drive(stack)
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self.over.set()
+
+    def _drive(self, stack: contextlib.ExitStack) -> None:
+        study, options = self.study, self.options
+        fs = current()
+        try:
+            lease = None
+            if study.path is not None:
+                lease = Lease(study.path, fs).take()
+                stack.callback(lease.release)
+                self.observers.append(EventLog(study.path, fs, lease.token))
+                self.observers.append(Beat(lease))
+            study.refresh()
+            groups = fuse(study.graph, self.backends.kind)
+            emit = Emitter(self.observers)
+            stack.callback(self.backends.close)
+            settings = Settings(
+                options.on_error, None if options.block_size == "auto" else int(options.block_size),
+                options.flush_seconds, chosen(study.axes, options.indices), self.steps,
+            )  # fmt: skip
+            self.driver = Driver(study, groups, self.backends.pool, settings, emit)
+            emit("run-started", name=study.name, path=study.path, steps=[s.name for s in study.graph.order])
+            try:
+                self.driver.run()
+            finally:
+                counts = {s: vars(c).copy() for t in self.driver.tracks for s, c in t.counts.items()}
+                emit("run-ended", counts=counts)
+            self.finish()
+        except OSError as error:
+            raise StoreError(
+                f"{study.path or 'The store'} cannot be written: {error.strerror or error}. What was committed before is safe; "
+                "make room or repair the disk, and run again to go on."
+            ) from error
+
+    def start(self) -> Session:
+        """Run in a thread of its own."""
+
+        def quietly() -> None:
+            with contextlib.suppress(BaseException):
+                self.run()
+
+        threading.Thread(target=quietly, name="weft-driver", daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Ask for the end: what is running ends and is committed."""
+        self.cancelled = True
+        if self.driver is not None:
+            self.driver.stop()
+
+
+class Beat:
+    """Tells whoever reads the lease what is running."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def __call__(self, event: Any) -> None:
+        """Note the latest counts."""
+        if event.kind in ("job-ended", "run-ended") and "counts" in event.data:
+            self.lease.status.setdefault("counts", {}).update(event.data["counts"])
+        elif event.kind == "job-sent":
+            self.lease.status.setdefault("sent", {})[event.data["token"]] = [event.step, event.data["n"]]
+        if event.kind == "job-ended":
+            self.lease.status.setdefault("sent", {}).pop(event.data["token"], None)
+
+
+def refuse_in_child(options: Options) -> None:
+    """Refuse to start processes while this process is still importing its parent's script.
+
+    Raises
+    ------
+    RuntimeError
+        With the guard that the script lacks.
+    """
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "This script starts a run while a worker process imports it. Keep the main part under\n"
+            "    if __name__ == '__main__':\nor use backend='loky', whose workers do not import the script."
+        )
+
+

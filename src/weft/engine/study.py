@@ -1,0 +1,127 @@
+"""A study: the graph with its inputs, axes, identities and results. What worker, driver and reader share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from weft.errors import ShapeError
+from weft.model.columns import Column
+from weft.model.graph import Graph
+from weft.model.step import Step
+from weft.plan.axes import Axis
+from weft.plan.blocks import Grid
+from weft.store.record import Reset, StepRecord
+from weft.store.results import CommitStore, Results
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A root input of a study.
+
+    Attributes
+    ----------
+    axes
+        The axes that it lies along; none if it is taken whole.
+    column, shape
+        For a mapped input: its values in logical C order, and its lengths.
+    value
+        What the user gave.
+    digest
+        Of the content, if it was asked for.
+    """
+
+    name: str
+    axes: tuple[str, ...] = ()
+    column: Column | None = None
+    shape: tuple[int, ...] = ()
+    value: Any = None
+    digest: str = ""
+
+
+@dataclass(eq=False)
+class Study:
+    """Everything that decides what a run's elements are and where their results lie.
+
+    Axes that steps open have no size until one of the results is there: `learn` tells it.
+    """
+
+    graph: Graph
+    inputs: Mapping[str, Input]
+    axes: dict[str, Axis]
+    records: Mapping[str, StepRecord]
+    store: CommitStore
+    name: str = "run"
+    seed: int = 0
+    epoch: int = 0
+    resets: tuple[Reset, ...] = ()
+    forced: frozenset[str] = frozenset()
+    path: str | None = None
+    results: dict[str, Results] = field(default_factory=dict)
+    blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for step in self.graph.order:
+            record = self.records[step.name]
+            self.results[step.name] = Results(self.store, step.name, record.identity, record.bases, self.resets)
+
+    def refresh(self) -> Study:
+        """Look at every step's results, and learn the lengths of axes that steps open."""
+        for step in self.graph.order:
+            results = self.results[step.name].refresh()
+            if step.name not in self.blocks:
+                block = results.grid()
+                if block is not None:
+                    self.blocks[step.name] = block
+            self.learn(step)
+        return self
+
+    def learn(self, step: Step) -> None:
+        """Learn the lengths of axes that a step opens from what it made.
+
+        Raises
+        ------
+        ShapeError
+            If they are not those already known.
+        """
+        inner = self.results[step.name].inner
+        for output in step.outputs:
+            for axis, length in zip(step.opened, inner.get(output, ()), strict=False):
+                known = self.axes[axis]
+                if known.size is None:
+                    self.axes[axis] = Axis(axis, length, None, step.name)
+                elif known.length != length:
+                    raise ShapeError(
+                        f"Axis {axis!r} has length {known.length}, but step {step.name!r} made {length} values of "
+                        f"{output!r} along it."
+                    )
+
+    def shape(self, step: Step) -> tuple[int, ...] | None:
+        """Lengths of the step's axes in storage order; None while one is unknown."""
+        sizes = [self.axes[a].size for a in step.axes]
+        return None if any(s is None for s in sizes) else tuple(s for s in sizes if s is not None)
+
+    def grid(self, step: Step) -> Grid | None:
+        """The step's grid of blocks; None while its shape or its blocks are not known."""
+        shape = self.shape(step)
+        block = () if not step.axes else self.blocks.get(step.name)
+        return None if shape is None or block is None else Grid(shape, block)
+
+    def array_shape(self, name: str) -> tuple[int, ...] | None:
+        """Logical lengths of an array; None while one is unknown."""
+        sizes = [self.axes[a].length for a in self.graph.axes.get(name, ())]
+        return None if any(s is None for s in sizes) else tuple(s for s in sizes if s is not None)
+
+    def selection(self, step: Step, chosen: Mapping[str, Any] | None = None) -> list[Any]:
+        """For each axis of a step the sorted storage positions that are wanted; None for all."""
+        found: list[Any] = []
+        for name in step.axes:
+            axis = self.axes[name]
+            wanted = None if axis.selection is None else np.unique(axis.selection)
+            if chosen and name in chosen:
+                wanted = chosen[name]
+            found.append(wanted)
+        return found

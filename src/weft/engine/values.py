@@ -1,0 +1,221 @@
+"""Reading the arrays of a study: inputs and results alike, by element or whole, in logical order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weft.engine.study import Study
+from weft.model.columns import Column, concat
+from weft.model.content import digest, digest_bytes
+from weft.plan.blocks import Grid, Positions
+from weft.store.commits import DONE
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """An array put together from blocks: present values in C order, and where they stand.
+
+    Attributes
+    ----------
+    column
+        The values that are there.
+    shape
+        Lengths of the whole.
+    present
+        Flat positions of the values; None if all are there.
+    """
+
+    column: Column
+    shape: tuple[int, ...]
+    present: Positions | None = None
+
+    @property
+    def n_missing(self) -> int:
+        """How many values are not there."""
+        return 0 if self.present is None else math.prod(self.shape) - len(self.present)
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """The values as an array of native dtype, values that are arrays stacked behind.
+
+        A masked array if some are missing.
+        """
+        values = self.column.to_array()
+        inner = values.shape[1:]
+        if self.present is None:
+            return values.reshape(self.shape + inner)
+        size = math.prod(self.shape)
+        full = np.ma.masked_all((size, *inner), dtype=values.dtype)
+        if len(self.present):
+            full[self.present] = values
+        return full.reshape(self.shape + inner)
+
+    def nested(self) -> Any:
+        """The values as nested lists, exactly as they were given or returned."""
+        values: list[Any] = self.column.tolist()
+        for length in reversed(self.shape[1:]):
+            values = [values[i : i + length] for i in range(0, len(values), length)] if length else [[] for _ in range(math.prod(self.shape[:-1]))]
+        return values
+
+
+class Values:
+    """Reads from a study's inputs and results."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._whole: dict[str, tuple[str, Assembled]] = {}
+
+    def elements(self, name: str, positions: Mapping[str, Positions], n: int) -> Column:
+        """Values of an array for `n` elements, given their storage positions along its axes.
+
+        All of them must be there.
+        """
+        study = self.study
+        axes = study.graph.axes.get(name, ())
+        step = study.graph.producer.get(name)
+        if step is None:
+            given = study.inputs[name]
+            assert given.column is not None
+            flat = np.zeros((), np.int64)
+            for axis, length in zip(axes, given.shape, strict=True):
+                logical = positions[axis] if study.axes[axis].selection is None else study.axes[axis].logical[positions[axis]]
+                flat = flat * length + logical
+            return _slice(given.column, np.broadcast_to(flat, (n,)))
+        grid = study.grid(step)
+        assert grid is not None
+        cell = None
+        if step.opened:
+            cell = np.zeros((), np.int64)
+            for axis in step.opened:
+                cell = cell * (study.axes[axis].size or 0) + positions[axis]
+            cell = np.broadcast_to(cell, (n,))
+        return study.results[step.name].read(grid, name, [np.broadcast_to(positions[a], (n,)) for a in step.axes], cell)
+
+    def present(self, name: str, positions: Mapping[str, Positions], n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which of `n` elements have a value."""
+        step = self.study.graph.producer.get(name)
+        if step is None:
+            return np.ones(n, bool)
+        grid = self.study.grid(step)
+        if grid is None:
+            return np.zeros(n, bool)
+        return self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
+
+    def done(self, step: str, grid: Grid, positions: Sequence[Positions], n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which elements of a step at storage positions are done."""
+        results = self.study.results[step]
+        if not positions:
+            state = results.state(grid, ())
+            return np.full(n, state.states()[0] == DONE)
+        number, local = grid.locate(positions)
+        found = np.zeros(n, bool)
+        for block in np.unique(number).tolist():
+            which = np.flatnonzero(number == block)
+            where = grid.at(block)
+            if where in results.commits:
+                found[which] = results.state(grid, where).states()[local[which]] == DONE
+        return found
+
+    def whole(self, name: str) -> Assembled:
+        """A whole array in logical order, kept for the next who asks while nothing changed."""
+        seen = self.fingerprint(name)
+        kept = self._whole.get(name)
+        if kept is None or kept[0] != seen:
+            kept = self._whole[name] = (seen, self.assemble(name))
+        return kept[1]
+
+    def assemble(self, name: str, chosen: Mapping[str, Positions] | None = None) -> Assembled:
+        """An array, or a part of it.
+
+        Parameters
+        ----------
+        chosen
+            Storage positions along some of the axes, in the order that is wanted; the others are whole.
+        """
+        study = self.study
+        axes = study.graph.axes.get(name, ())
+        if not chosen:
+            quick = self._quick(name)
+            if quick is not None:
+                return quick
+        along = [chosen[a] if chosen and a in chosen else study.axes[a].positions for a in axes]
+        shape = tuple(len(p) for p in along)
+        n = math.prod(shape)
+        mesh = np.meshgrid(*along, indexing="ij") if along else []
+        positions = {a: m.reshape(-1) for a, m in zip(axes, mesh, strict=True)}
+        there = self.present(name, positions, n)
+        if there.all():
+            return Assembled(self.elements(name, positions, n) if n else concat([]), shape)
+        kept = np.flatnonzero(there)
+        part = {a: p[kept] for a, p in positions.items()}
+        return Assembled(self.elements(name, part, len(kept)) if len(kept) else concat([]), shape, kept)
+
+    def _quick(self, name: str) -> Assembled | None:
+        """The whole of an array along one axis whose blocks are whole: no index per element."""
+        study = self.study
+        axes = study.graph.axes.get(name, ())
+        if len(axes) != 1 or study.axes[axes[0]].selection is not None:
+            return None
+        step = study.graph.producer.get(name)
+        if step is None:
+            column = study.inputs[name].column
+            assert column is not None
+            return Assembled(column, (len(column),))
+        grid = study.grid(step)
+        if grid is None or step.opened:
+            return None
+        results = study.results[step.name]
+        columns = []
+        for number in range(grid.n_blocks):
+            block = grid.at(number)
+            state = results.state(grid, block)
+            if state.whole is None or state.whole.done != ((0, grid.size(block)),):
+                return None
+            columns.append(results.cache.get(results.store, state.whole, name))
+        return Assembled(concat(columns), grid.shape)
+
+    def fingerprint(self, name: str) -> str:
+        """A string that stays the same while the array does; it may change though the values do not."""
+        study = self.study
+        parts = []
+        for axis in study.graph.axes.get(name, ()):
+            held = study.axes[axis]
+            parts.append(f"{axis}:{held.size}".encode())
+            if held.selection is not None:
+                parts.append(held.selection.tobytes())
+        step = study.graph.producer.get(name)
+        if step is None:
+            parts.append(study.inputs[name].digest.encode())
+            return digest_bytes(*parts)
+        results = study.results[step.name]
+        parts += [results.identity.encode(), *sorted(c.encode() for b in list(results.commits.values()) for c in list(b))]
+        parts += [repr(r).encode() for r in results.resets]
+        return digest_bytes(*parts)
+
+    def axis_digest(self, axis: str) -> bytes:
+        """Digest of an axis's coordinates in logical order."""
+        study = self.study
+        parts = [axis.encode(), str(study.axes[axis].length).encode()]
+        for name, given in study.inputs.items():
+            if given.axes == (axis,):
+                parts += [name.encode(), (given.digest or digest(self.whole(name).array())).encode()]
+        return digest_bytes(*parts).encode()
+
+    def content_digest(self, name: str, assembled: Assembled) -> bytes:
+        """Digest of an array as a step took it whole: its coordinates and its content."""
+        parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
+        values = assembled.array()
+        held = b"" if assembled.present is None else assembled.present.tobytes()
+        return digest_bytes(*parts, digest(np.ma.getdata(values) if held == b"" else values).encode(), held).encode()
+
+
+def _slice(column: Column, places: Positions) -> Column:
+    n = len(places)
+    if n and places[-1] - places[0] == n - 1 and (n < 3 or bool((np.diff(places) == 1).all())):
+        low = int(places[0])
+        return column if low == 0 and n == len(column) else column[low : low + n]
+    return column.take(places)

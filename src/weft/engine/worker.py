@@ -1,0 +1,275 @@
+"""The worker: one function that runs one job. The only caller of users' functions, the same on every backend."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from weft.engine.arguments import Arguments, Fetcher, Item, Single, injected
+from weft.engine.batches import BatchLane
+from weft.engine.calls import positional, returning
+from weft.engine.committing import Committer, Work
+from weft.engine.context import Context, generator
+from weft.engine.failures import ElementCancelled, Mark, with_timeout
+from weft.engine.jobs import Job, Report
+from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
+from weft.engine.study import Study
+from weft.errors import CorruptResult
+from weft.model.columns import SequenceColumn
+from weft.model.resources import Resources
+from weft.model.step import Parameter, Step
+from weft.plan.blocks import Grid, positions
+
+HOST = platform.node()
+
+
+class Control:
+    """Whether the worker should go on: asked between chunks, and by functions through their context."""
+
+    def __init__(self, job: Job, stopping: Callable[[], bool]) -> None:
+        self.job = job
+        self._stopping = stopping
+        self._asked = 0.0
+        self.stopped = False
+
+    def stop(self) -> bool:
+        """Whether to stop; looks at most four times a second."""
+        if not self.stopped:
+            now = time.monotonic()
+            if now - self._asked > 0.25:
+                self._asked = now
+                self.stopped = self._stopping()
+        return self.stopped
+
+
+def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False) -> Report:
+    """Run a job: fetch arguments, call, commit.
+
+    Parameters
+    ----------
+    stopping
+        Says whether the driver wants no more.
+
+    Returns
+    -------
+    Report
+        Also after a failure, a wish to stop, or a disk that refused: it says so.
+    """
+    report = Report(job.token, host=HOST, worker=f"{os.getpid()}:{threading.get_ident() % 10_000_000}")
+    control = Control(job, stopping)
+    mark = Mark(job.mark) if job.mark else None
+    started = time.perf_counter()
+    committer = Committer(study, job, report, control)
+    current: Work | None = None
+    fetcher = Fetcher(study)
+    left = list(job.items)
+    try:
+        while left:
+            if control.stop():
+                break
+            item = left[0]
+            first = study.graph.steps[item.steps[0]]
+            grid = provisional(study, first) if job.pilot and first.axes else study.grid(first)
+            assert grid is not None
+            arguments = job.arguments[len(job.items) - len(left)] if job.arguments else fetcher.fetch(item, grid)
+            current = _work(study, job, item, grid, arguments, control, mark, len(job.items) - len(left))
+            committer.begin(current)
+            ended = _run(current, control, committer)
+            committer.finish(current)
+            left.pop(0)
+            if not ended:
+                rest = current.rest()
+                left[:0] = [rest] if rest is not None else []
+                break
+    except CorruptResult as error:
+        report.damaged, report.problem = getattr(error, "commit", None), error
+    except ElementCancelled:
+        if current is not None:
+            committer.finish(current)
+            left.pop(0)
+            rest = current.rest()
+            left[:0] = [rest] if rest is not None else []
+    except BaseException as error:
+        if current is not None and isinstance(error, KeyboardInterrupt):
+            committer.finish(current)
+        report.problem = error
+    finally:
+        problem = committer.close()
+        report.problem = report.problem or problem
+    report.left = left
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _run(work: Work, control: Control, committer: Committer) -> bool:
+    """Carry the elements of an item through its chain; whether all were run."""
+    tempo = Tempo(work.n if work.lanes[0].step.batch else FIRST_CHUNK)
+    first, n = work.lanes[0], work.n
+    stop_at_failure = control.job.on_error in ("stop", "cancel")
+    budget = control.job.pilot.seconds if control.job.pilot and control.job.pilot.elements is None else None
+    begun = time.perf_counter()
+    position = 0
+    while position < n:
+        high = position + tempo.next(n - position, not first.step.batch and any(lane.mutable for lane in work.lanes))
+        for lane in work.lanes:
+            lane.begin()
+            clock = time.perf_counter()
+            lane.advance(high)
+            while lane is not first and len(lane.results) < high and not control.stop():
+                lane.advance(high)
+            high = min(high, len(lane.results))
+            lane.seconds += time.perf_counter() - clock
+        ran, position = high - position, high
+        work.reached = position
+        tempo.tick(ran)
+        if stop_at_failure and any(lane.failures for lane in work.lanes):
+            control.stopped = True
+        if position < n and (control.stop() or (budget is not None and time.perf_counter() - begun > budget)):
+            return False
+    return True
+
+
+def _work(
+    study: Study, job: Job, item: Item, grid: Grid, arguments: Arguments, control: Control, mark: Mark | None, number: int
+) -> Work:
+    local = positions(item.local)
+    work = Work(item, local, grid, len(local), arguments)
+    made: dict[str, Upstream] = {}
+    for lane_number, name in enumerate(item.steps):
+        step = study.graph.steps[name]
+        lane = _lane(study, job, step, arguments, made, work, control)
+        if mark is not None:
+            lane.call = _marked(lane, mark, number, lane_number)
+        lane.stop_at_failure = job.on_error in ("stop", "cancel")
+        work.lanes.append(lane)
+        for place, output in enumerate(step.outputs):
+            made[output] = Upstream(lane, place)
+    return work
+
+
+def _lane(
+    study: Study, job: Job, step: Step, arguments: Arguments, made: dict[str, Upstream], work: Work, control: Control
+) -> Lane:
+    names: list[str] = []
+    sources: list[Any] = []
+    about = About(study, job, step, arguments, work, control)
+    for parameter in step.parameters:
+        names.append(parameter.name)
+        given = arguments.given.get((step.name, parameter.name))
+        if injected(step, parameter, study):
+            sources.append(about.source(parameter))
+        elif given is None:
+            sources.append(made[parameter.name])
+        elif isinstance(given, Single):
+            sources.append(Constant(given.value))
+        elif step.batch:
+            sources.append(given.to_array())
+        else:
+            sources.append(given if isinstance(given, SequenceColumn) else given.tolist())
+    sizes = {axis: size for axis in step.opened if (size := step.sizes.get(axis, study.axes[axis].length)) is not None}
+    call = positional(step, names)
+    if step.timeout is not None:
+        call = with_timeout(call, step.timeout)
+    live = not study.store.durable and not getattr(study.store, "sends", False)
+    if step.batch:
+        return BatchLane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
+    return Lane(step, returning(step, call, sizes), sources, step.retries + 1 - job.attempts, live, about.attempt)
+
+
+def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any]:
+    call, results, setter = lane.call, lane.results, mark.set
+
+    def marked(*args: Any) -> Any:
+        setter(item, number, len(results))
+        return call(*args)
+
+    return marked
+
+
+class About:
+    """Makes what a step asks for by annotation: streams, contexts, resources, each when it is called."""
+
+    def __init__(self, study: Study, job: Job, step: Step, arguments: Arguments, work: Work, control: Control) -> None:
+        self.study, self.job, self.step = study, job, step
+        self.arguments, self.work, self.control = arguments, work, control
+        self.attempts: dict[int, int] = {}
+
+    def attempt(self, position: int, number: int) -> None:
+        """Note which attempt of an element runs."""
+        self.attempts[position] = number
+
+    def source(self, parameter: Parameter) -> Any:
+        """A sequence with what to inject for each element."""
+        make = {"rng": self.stream, "ctx": self.context, "res": self.resources}[str(parameter.injected)]
+        many = {"rng": self.streams, "ctx": self.contexts, "res": lambda chosen: self.resources(chosen[0])}
+        return _Made(make, self.work.n, many[str(parameter.injected)])
+
+    def stream(self, position: int) -> np.random.Generator:
+        """The element's random stream, from its start."""
+        return generator(self.study.seed, self.arguments.words[self.step.name][position])
+
+    def streams(self, chosen: list[int]) -> list[np.random.Generator]:
+        """One stream for each element of a batch."""
+        return [self.stream(position) for position in chosen]
+
+    def contexts(self, chosen: list[int]) -> Context:
+        """The context of a batch: lists instead of single positions and values."""
+        one = self.context(chosen[0])
+        index = {axis: [self.arguments.index[axis][p] for p in chosen] for axis in one.index}
+        coords = {name: [self.arguments.coords[name][p] for p in chosen] for name in one.coords}
+        return replace(one, index=index, coords=coords)
+
+    def resources(self, position: int) -> Resources:
+        """What was asked for, for this element."""
+        asked = self.step.resources
+        if callable(asked):
+            values = {name: values[position] for name, values in self.arguments.coords.items()}
+            asked = asked(values)
+        return Resources.from_any(asked)
+
+    def context(self, position: int) -> Context:
+        """The element's context."""
+        study, step = self.study, self.step
+        index = {axis: values[position] for axis, values in self.arguments.index.items() if axis in step.axes}
+        block, local = self.work.item.block, int(self.work.local[position])
+        where = [int(p[0]) for p in self.work.grid.storage(block, np.array([local]))]
+        element = f"{step.name}-{study.records[step.name].identity[:12]}-{'-'.join(map(str, where)) or 'all'}"
+        return Context(
+            step.name,
+            study.name,
+            element,
+            index,
+            {name: values[position] for name, values in self.arguments.coords.items()},
+            self.attempts.get(position, 1) + self.job.attempts,
+            step.name in study.forced,
+            self.resources(position),
+            folder=f"{study.path}/scratch/{element}" if study.path else None,
+            stopping=self.control.stop,
+        )
+
+
+class _Made:
+    """A sequence whose values are made when they are fetched."""
+
+    def __init__(self, make: Callable[[int], Any], n: int, many: Callable[[list[int]], Any]) -> None:
+        self.make, self.n, self.many = make, n, many
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, position: int) -> Any:
+        return self.make(position)
+
+
+def provisional(study: Study, step: Step) -> Grid:
+    """The grid of a step whose blocks are not chosen yet: one block of everything."""
+    shape = study.shape(step)
+    assert shape is not None
+    return Grid(shape, tuple(max(1, n) for n in shape))

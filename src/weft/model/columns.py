@@ -1,0 +1,308 @@
+"""Columns: the values of a run of elements, stored natively where all have one type and come back the same.
+
+A `Column` is an immutable sequence of n values. `pack` makes one of results, `from_input` and `nested` of
+mapped inputs, `from_parts` of what a file holds; `concat` joins them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence, Set
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..errors import CorruptResult, InvalidInput, ShapeError
+from .columns_kinds import (
+    Array,
+    Buffers,
+    Column,
+    ObjectColumn,
+    RangeColumn,
+    TextColumn,
+    TypedColumn,
+    Unstorable,
+    join,
+    objects,
+)
+from .content_arrays import dtype_spec, from_raw, read_dtype
+from .content_rules import NoRule
+
+__all__ = [
+    "Column", "ObjectColumn", "RangeColumn", "SequenceColumn", "TextColumn", "TypedColumn", "Unstorable",
+    "concat", "from_input", "from_parts", "nested", "objects", "pack",
+]  # fmt: skip
+
+_PYTHON: dict[type, tuple[str, Any]] = {
+    bool: ("bool", np.bool_), int: ("int", np.int64), float: ("float", np.float64),
+    complex: ("complex", np.complex128),
+}  # fmt: skip
+
+
+class SequenceColumn(Column):
+    """A user's object with ``__len__`` and ``__getitem__``, asked for single values when they are needed."""
+
+    def __init__(self, source: Any, positions: range | Array | None = None) -> None:
+        self.source = source
+        self.positions = range(len(source)) if positions is None else positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def _slice(self, start: int, stop: int) -> Column:
+        return SequenceColumn(self.source, self.positions[start:stop])
+
+    def take(self, positions: Array) -> Column:
+        return SequenceColumn(self.source, np.asarray(self.positions, np.intp)[positions])
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        return ("object",)
+
+    def tolist(self) -> list[Any]:
+        return [self.source[int(i)] for i in self.positions]
+
+    def _array(self) -> Array:
+        return pack(self.tolist(), live=True).to_array()
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def parts(self) -> tuple[dict[str, Any], Buffers]:
+        return pack(self.tolist()).parts()
+
+
+def pack(values: Sequence[Any], *, live: bool = False) -> Column:
+    """The column of a list or tuple of values.
+
+    Parameters
+    ----------
+    live
+        Keep values that cannot be stored as they are; the column then has no `parts`.
+
+    Raises
+    ------
+    Unstorable
+        Without `live`, at the first value that cannot be stored.
+
+    Examples
+    --------
+    >>> pack([1.5, 2.5]).to_array()
+    array([1.5, 2.5])
+    >>> pack([1, 2.5]).tolist()
+    [1, 2.5]
+    """
+    types = set(map(type, values))
+    if len(types) != 1:
+        return ObjectColumn.encode(values, live) if types else TypedColumn(np.empty(0), "float")
+    (kind,) = types
+    if kind in _PYTHON:
+        name, dtype = _PYTHON[kind]
+        try:
+            return TypedColumn(np.array(values, dtype), name)
+        except OverflowError:
+            return ObjectColumn.encode(values)
+    if kind is str:
+        return TextColumn(*join([value.encode("utf-8", "surrogatepass") for value in values]), text=True)
+    if kind is bytes:
+        return TextColumn(*join(values), text=False)
+    if kind is type(None):
+        return TypedColumn(np.empty((len(values), 0), np.uint8), "none")
+    column = None
+    if kind is np.ndarray or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
+        column = _pack_numpy(values, kind)
+    return ObjectColumn.encode(values, live) if column is None else column
+
+
+def _native(dtype: np.dtype[Any]) -> bool:
+    """Whether its bytes say everything."""
+    try:
+        dtype_spec(dtype)
+    except NoRule:
+        return False
+    return not dtype.hasobject and dtype.itemsize > 0
+
+
+def _pack_numpy(values: Sequence[Any], kind: type) -> Column | None:
+    """The column of arrays, or of scalars of one type; None where they have no common dtype and shape."""
+    first: Any = values[0]
+    dtype = first.dtype
+    if not _native(dtype) or (issubclass(kind, np.flexible) and not issubclass(kind, np.void)):
+        return None  # np.str_ may end in NULs, which an array does not keep
+    if kind in (np.ndarray, np.void, np.datetime64, np.timedelta64):
+        if any(value.dtype != dtype or value.shape != first.shape for value in values):
+            return None
+        data = np.empty((len(values), *first.shape), dtype)  # np.stack would swap a foreign byte order
+        for i, value in enumerate(values):
+            data[i] = value
+        return TypedColumn(data, "array" if kind is np.ndarray else "scalar")
+    return TypedColumn(np.array(values, dtype), "scalar")
+
+
+def from_parts(meta: dict[str, Any], buffers: Sequence[memoryview | bytes], *, trust: bool = True) -> Column:
+    """The column of which ``column.parts()`` was ``(meta, buffers)``, over the same memory."""
+    try:
+        kind = meta["column"]
+        if kind == "typed":
+            return TypedColumn(
+                from_raw(buffers[0], read_dtype(meta["dtype"]), tuple(meta["shape"])), meta["kind"]
+            )
+        if kind == "range":
+            return RangeColumn(int(meta["start"]), int(meta["step"]), meta["n"])
+        offsets = from_raw(buffers[0], np.dtype(np.int64), (meta["n"] + 1,))
+        if kind == "text":
+            return TextColumn(buffers[1], offsets, meta["text"])
+        if kind == "object":
+            return ObjectColumn(buffers[1], offsets, trust=trust)
+    except (KeyError, IndexError, TypeError, ValueError, NoRule) as error:
+        raise CorruptResult(f"this is not a stored column ({type(error).__name__}: {error})") from error
+    raise CorruptResult(f"a column of the unknown kind {kind!r}: damaged, or written by a newer weft")
+
+
+def concat(columns: Sequence[Column]) -> Column:
+    """One column after the other; where their kinds differ each value still keeps its own type."""
+    columns = [column for column in columns if len(column)]
+    if not columns:
+        return pack([])
+    if len(columns) == 1:
+        return columns[0]
+    columns = [column.materialised() if isinstance(column, RangeColumn) else column for column in columns]
+    first = columns[0]
+    if all(column.signature == first.signature for column in columns):
+        if isinstance(first, TypedColumn):
+            arrays = [column.data for column in columns if isinstance(column, TypedColumn)]
+            dtype = max((array.dtype for array in arrays), key=lambda dtype: dtype.itemsize)
+            return TypedColumn(np.concatenate(arrays, dtype=dtype), first.kind)
+        if isinstance(first, TextColumn):
+            pieces = [
+                piece for column in columns if isinstance(column, TextColumn) for piece in column.pieces()
+            ]
+            return TextColumn(*join(pieces), text=first.text)
+    return _concat_objects(columns)
+
+
+def _concat_objects(columns: Sequence[Column]) -> ObjectColumn:
+    parts = [
+        column if isinstance(column, ObjectColumn) else ObjectColumn.encode(column.tolist(), live=True)
+        for column in columns
+    ]
+    live = None
+    if any(part.live for part in parts):
+        live = list(chain.from_iterable(part.live or [None] * len(part) for part in parts))
+    pieces = [piece for part in parts for piece in part.pieces()]
+    return ObjectColumn(*join(pieces), live=live, trust=all(part.trust for part in parts))
+
+
+def _is_table(value: Any, module: str, *names: str) -> bool:
+    """Whether it is of one of these classes, without importing the module."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, tuple(getattr(loaded, name) for name in names))
+
+
+def _as_array(value: Any) -> Any:
+    """The NumPy array of a labelled one: a mapped input goes by position."""
+    if _is_table(value, "pandas", "Series", "Index"):
+        return value.to_numpy()
+    if _is_table(value, "xarray", "DataArray"):
+        return np.asarray(value.values)
+    # Rows of a memory-mapped file are read when they are needed, and are plain arrays.
+    return np.asarray(value) if type(value) is np.memmap else value
+
+
+def from_input(value: Any) -> Column:
+    """The values of a mapped input along its first dimension.
+
+    Raises
+    ------
+    InvalidInput
+        If it has no order or no length: text, dicts, sets, scalars, tables with several columns.
+    """
+    value = _as_array(value)
+    if type(value) in (list, tuple):
+        return pack(value, live=True)
+    if type(value) is range:
+        return RangeColumn(value.start, value.step, len(value))
+    if isinstance(value, np.ndarray):
+        if value.ndim == 0:
+            raise InvalidInput("an array without dimensions cannot be mapped over; give it at least one")
+        if value.dtype == object and value.ndim == 1:
+            return pack(value.tolist(), live=True)
+        if type(value) is np.ndarray and _native(value.dtype):
+            return TypedColumn(value, "scalar" if value.ndim == 1 else "array")
+        return pack([value[i] for i in range(len(value))], live=True)
+    refused = isinstance(value, (str, bytes, bytearray, memoryview, Mapping, Set))
+    table = _is_table(value, "pandas", "DataFrame")
+    if refused or table or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
+        raise InvalidInput(
+            f"a {type(value).__name__} cannot be mapped over; give a list, a tuple, a range, an array, "
+            "or anything else with __len__ and __getitem__ by position"
+        )
+    return SequenceColumn(value)
+
+
+def nested(value: Any, depth: int) -> tuple[Column, tuple[int, ...]]:
+    """The elements of a mapped input with `depth` indices, in C order, and their shape.
+
+    Nested lists are descended exactly so deep; what lies deeper stays one value. Arrays give subarrays.
+
+    Raises
+    ------
+    ShapeError
+        If nested lists have different lengths; the message says where.
+    InvalidInput
+        If it has fewer dimensions.
+    """
+    value = _as_array(value)
+    if depth == 1:
+        column = from_input(value)
+        return column, (len(column),)
+    if isinstance(value, np.ndarray) and value.ndim >= depth:
+        shape = value.shape[:depth]
+        return from_input(value.reshape(int(np.prod(shape)), *value.shape[depth:])), shape
+    if type(value) not in (list, tuple):
+        from_input(value)  # what can never be mapped over says so itself
+        has = (
+            f"an array of {value.ndim}" if isinstance(value, np.ndarray) else f"a {type(value).__name__} of 1"
+        )
+        raise InvalidInput(
+            f"{has} dimension(s) cannot be mapped over with {depth} indices; give nested lists or an array"
+        )
+    return _descend(value, depth)
+
+
+def _descend(value: Sequence[Any], depth: int) -> tuple[Column, tuple[int, ...]]:
+    flat: Sequence[Any] = value
+    shape: tuple[int, ...] = (len(flat),)
+    for level in range(1, depth):
+        if not set(map(type, flat)) <= {list, tuple}:
+            inner = [_inner(item, depth - level, shape, i) for i, item in enumerate(flat)]
+            _same([found for _, found in inner], shape)
+            return concat([column for column, _ in inner]), shape + inner[0][1]
+        lengths = [(len(item),) for item in flat]
+        _same(lengths, shape)
+        flat = list(chain.from_iterable(flat))
+        shape += lengths[0] if lengths else (0,)
+    return pack(flat, live=True), shape
+
+
+def _place(shape: tuple[int, ...], position: int) -> str:
+    return "value" + "".join(f"[{i}]" for i in np.unravel_index(position, shape))
+
+
+def _inner(item: Any, depth: int, shape: tuple[int, ...], position: int) -> tuple[Column, tuple[int, ...]]:
+    try:
+        return nested(item, depth)
+    except (InvalidInput, ShapeError) as error:
+        raise type(error)(f"{_place(shape, position)}: {error}") from None
+
+
+def _same(shapes: Sequence[tuple[int, ...]], outer: tuple[int, ...]) -> None:
+    for position, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            ours, first = ("×".join(map(str, item)) for item in (shape, shapes[0]))
+            raise ShapeError(
+                f"{_place(outer, position)} has length {ours}, {_place(outer, 0)} has length {first}; "
+                "nested lists of a mapped input must have equal lengths"
+            )

@@ -1,0 +1,119 @@
+"""The canonical form of a value: tagged bytes that depend on no insertion order, process or memory layout.
+
+No canonical form begins another, so that they can stand one after the other without ambiguity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from typing import Any
+
+import numpy as np
+
+from .codecs import codec_for
+from .content_arrays import ARRAY, SCALAR, canonical_rows, dtype_spec
+from .content_fold import Cyclic, fold, rule_of
+from .content_rules import CODEC, DATACLASS, DICT, FROZENSET, SET, NoRule, dumped, pickled
+
+_CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
+INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"
+_INT64 = range(-(2**63), 2**63)
+
+
+def short_hash(data: bytes) -> bytes:
+    """16 bytes of BLAKE2b."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def sized(tag: bytes, data: bytes) -> bytes:
+    """Tag, length, data."""
+    return tag + len(data).to_bytes(8, "little") + data
+
+
+def _float(value: float) -> bytes:
+    return struct.pack("<d", math.nan if value != value else value)
+
+
+def _native(value: Any) -> bytes | None:
+    """The form of what needs no rule; None for anything else."""
+    kind = type(value)
+    if kind is float:
+        return FLOAT + _float(value)
+    if kind is int:
+        if value in _INT64:
+            return INT + int(value).to_bytes(8, "little", signed=True)
+        return sized(b"I", value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
+    if kind is str:
+        return sized(TEXT, value.encode("utf-8", "surrogatepass"))
+    if kind is bytes:
+        return sized(BYTES, value)
+    if kind is complex:
+        return COMPLEX + _float(value.real) + _float(value.imag)
+    if kind is bool or value is None:
+        return _CONSTANTS[value]
+    return None
+
+
+def _parts(parts: Any) -> bytes:
+    """The form of the parts of a leaf: lists of numbers, text and bytes."""
+    if type(parts) in (list, tuple):
+        return _node(0, [_parts(part) for part in parts])
+    native = _native(parts)
+    assert native is not None
+    return native
+
+
+def scalar_tag(dtype: np.dtype[Any]) -> bytes:
+    """What stands in front of the data of a NumPy scalar."""
+    return sized(b"g", _parts(dtype_spec(dtype)))
+
+
+def array_tag(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """What stands in front of the hash of an array's data."""
+    return sized(b"a", _parts([dtype_spec(dtype), shape]))
+
+
+def _leaf(value: Any) -> bytes:
+    native = _native(value)
+    if native is not None:
+        return native
+    codec = codec_for(type(value))
+    if codec is not None:
+        return sized(b"x" + bytes([CODEC]), sized(b"", codec.name.encode()) + dumped(codec, value))
+    rule = rule_of(value)
+    try:
+        if rule is None:
+            raise NoRule
+        parts = rule.reduce(value)
+        if rule.code == ARRAY:
+            return array_tag(value.dtype, value.shape) + short_hash(canonical_rows(value[None]).data)
+        if rule.code == SCALAR and not isinstance(value, (np.str_, np.bytes_)):
+            return scalar_tag(value.dtype) + canonical_rows(np.asarray(value)[None]).tobytes()
+        return sized(b"x" + bytes([rule.code]), _parts(parts))
+    except NoRule:
+        return sized(b"p", pickled(value))
+
+
+def _node(code: int, children: list[bytes]) -> bytes:
+    if code == DICT:
+        pairs = sorted(zip(children[::2], children[1::2]))
+        children = [part for pair in pairs for part in pair]
+    elif code in (SET, FROZENSET):
+        children = sorted(children)
+    elif code == DATACLASS:
+        # The class and its fields: what else was hung on the instance, a cached property say, is no content.
+        children = children[:2]
+    return b"n" + bytes([code]) + len(children).to_bytes(8, "little") + b"".join(children)
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical form of any value; of a pickle, the pickle's bytes."""
+    native = _native(value)
+    if native is not None:
+        return native
+    try:
+        return fold(value, _leaf, _node)
+    except Cyclic:
+        return sized(b"p", pickled(value))

@@ -1,0 +1,308 @@
+"""A step: a function, the names of what goes in and comes out, and how it is to be run. A pure value."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+from weft.errors import InvalidInput, WiringError
+from weft.model.annotations import Unresolved, resolve_annotations
+from weft.model.mapspec import ArraySpec, MapSpec
+from weft.model.resources import Resources
+
+REQUIRED = inspect.Parameter.empty
+INJECTED = {"numpy.random._generator.Generator": "rng", "weft.engine.context.Context": "ctx"}
+INJECTED |= {"weft.model.resources.Resources": "res"}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a step's function.
+
+    `name` is what the pipeline calls it (after renames and scope), `argument` what the function does.
+    """
+
+    name: str
+    argument: str
+    keyword: bool = False
+    default: Any = REQUIRED
+    annotation: Any = REQUIRED
+    injected: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a value must come from somewhere."""
+        return self.default is REQUIRED
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A function wired by name.
+
+    Parameters
+    ----------
+    function
+        Any callable.
+    output_name
+        A name, or a tuple of names when the function returns a tuple or a dict by name.
+    mapspec
+        Which data axes the step runs along, as in ``"a[i], b[j] -> c[i, j]"``. Without one, the step runs
+        once and takes every value whole.
+    name
+        Defaults to the function's name.
+    defaults, bound, renames, scope
+        Other defaults; arguments fixed for good; ``{argument: name}``; a prefix ``scope.`` for every name.
+    output_picker
+        ``output_picker(returned, name)`` picks one output from what the function returned.
+    ignore
+        Inputs that reach the function but do not identify a result, such as ``n_threads``.
+    after
+        Steps to wait for without using their data.
+    sizes
+        Lengths of the axes that this step opens, if they are known.
+    batch
+        The function takes and returns arrays for many elements at once.
+    allow_missing
+        May take an axis with failed elements; then it gets a masked array.
+    keep
+        Whether outputs stay on disk once nothing open needs them.
+    version
+        A string that stands for the code; it replaces the comparison of source code.
+    retries, retry_delay, timeout
+        Further attempts after an element's own failures; seconds between them; seconds one may take.
+    resources, resources_scope, elements_per_job, resources_variable, parallelization_mode
+        What an element or a job needs, see `Resources`.
+
+    Raises
+    ------
+    WiringError
+        For names that the function does not have, or output names that do not fit the mapspec.
+    """
+
+    function: Callable[..., Any]
+    output_name: str | tuple[str, ...]
+    mapspec: str | None = None
+    name: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    bound: Mapping[str, Any] = field(default_factory=dict)
+    renames: Mapping[str, str] = field(default_factory=dict)
+    scope: str | None = None
+    output_picker: Callable[[Any, str], Any] | None = None
+    ignore: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    batch: bool = False
+    allow_missing: bool = False
+    keep: bool = True
+    version: str | None = None
+    retries: int = 0
+    retry_delay: float = 0.0
+    timeout: float | None = None
+    resources: Any = None
+    resources_scope: str = "auto"
+    elements_per_job: int | None = None
+    resources_variable: str | None = None
+    parallelization_mode: str = "external"
+    backend: Any = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise WiringError(f"A step needs a function, got {self.function!r}.")
+        default_name = getattr(self.function, "__name__", type(self.function).__name__)
+        if default_name == "<lambda>" or not default_name.isidentifier():
+            default_name = self.outputs_as_given[0] if self.outputs_as_given else "step"
+        object.__setattr__(self, "name", self.name or default_name)
+        for option in ("ignore", "after"):
+            value = getattr(self, option)
+            object.__setattr__(self, option, (value,) if isinstance(value, str) else tuple(value))
+        if isinstance(self.output_name, list):
+            object.__setattr__(self, "output_name", tuple(self.output_name))
+        self._check_options()
+        self._check_names()
+
+    def _check_options(self) -> None:
+        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
+            raise InvalidInput(f"step {self.name!r}: retries is a whole number ≥ 0, got {self.retries!r}.")
+        if self.retry_delay < 0 or (self.timeout is not None and self.timeout <= 0):
+            raise InvalidInput(f"step {self.name!r}: retry_delay and timeout are positive seconds.")
+        if self.resources_scope not in ("auto", "element", "map"):
+            raise InvalidInput(
+                f"step {self.name!r}: resources_scope is 'auto', 'element' or 'map', got {self.resources_scope!r}."
+            )
+        if self.parallelization_mode not in ("external", "internal"):
+            raise InvalidInput(f"step {self.name!r}: parallelization_mode is 'external' or 'internal'.")
+        if self.resources is not None and not callable(self.resources):
+            Resources.from_any(self.resources)
+
+    def _check_names(self) -> None:
+        outputs = self.outputs_as_given
+        for output in outputs:
+            if not all(part.isidentifier() for part in output.split(".")):
+                raise WiringError(f"step {self.name!r}: {output!r} is not a name for an output.")
+        if not outputs or len(set(outputs)) != len(outputs):
+            raise WiringError(f"step {self.name!r}: output names must be given and differ, got {outputs}.")
+        arguments = [p.argument for p in self.parameters]
+        for option in ("defaults", "bound", "renames"):
+            for key in getattr(self, option):
+                if key not in arguments and key not in (p.name for p in self.parameters) and not (
+                    option == "renames" and key in outputs
+                ):
+                    raise WiringError(
+                        f"step {self.name!r}: {option} names {key!r}, which is not an argument of "
+                        f"{self.name}({', '.join(arguments)}).{nearest(key, arguments)}"
+                    )
+        names = [p.name for p in self.parameters]
+        for key in self.ignore:
+            if key not in names and key not in arguments:
+                raise WiringError(f"step {self.name!r}: ignore names {key!r}, unknown.{nearest(key, names)}")
+        spec = self.spec
+        if spec is None:
+            if self.sizes:
+                raise WiringError(f"step {self.name!r}: sizes are for axes that its mapspec opens; it has none.")
+            return
+        for array in spec.inputs:
+            if array.name not in names:
+                raise WiringError(
+                    f"step {self.name!r}: its mapspec names {array.name!r}, which is not an argument of "
+                    f"{self.name}({', '.join(names)}).{nearest(array.name, names)}"
+                )
+        if spec.output_names != self.outputs:
+            raise WiringError(
+                f"step {self.name!r}: its mapspec makes {', '.join(spec.output_names)}, "
+                f"its output_name says {', '.join(self.outputs)}."
+            )
+        for axis in self.sizes:
+            if axis not in spec.opened:
+                raise WiringError(f"step {self.name!r}: sizes names {axis!r}, an axis that it does not open.")
+
+    @property
+    def outputs_as_given(self) -> tuple[str, ...]:
+        """Output names before renames and scope."""
+        given = self.output_name
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs in the pipeline."""
+        return tuple(self._outer(name) for name in self.outputs_as_given)
+
+    def _outer(self, name: str) -> str:
+        name = self.renames.get(name, name)
+        return f"{self.scope}.{name}" if self.scope and "." not in name else name
+
+    @cached_property
+    def spec(self) -> MapSpec | None:
+        """The parsed mapspec, in the pipeline's names."""
+        if self.mapspec is None:
+            return None
+        spec = MapSpec.parse(self.mapspec)
+        names = {a.name: self._outer(a.name) for a in (*spec.inputs, *spec.outputs)}
+        return spec.rename(names)
+
+    @cached_property
+    def axes(self) -> tuple[str, ...]:
+        """Axes that the step runs along, in the order of its outputs."""
+        return self.spec.axes if self.spec else ()
+
+    @cached_property
+    def opened(self) -> tuple[str, ...]:
+        """Axes that each call returns as a dimension."""
+        return self.spec.opened if self.spec else ()
+
+    def input_spec(self, name: str) -> ArraySpec | None:
+        """How the mapspec takes input `name`; None if it takes it whole."""
+        return self.spec.input_spec(name) if self.spec else None
+
+    @cached_property
+    def _signature(self) -> list[inspect.Parameter] | None:
+        try:
+            return list(inspect.signature(self.function).parameters.values())
+        except (ValueError, TypeError):
+            return None
+
+    @cached_property
+    def annotations(self) -> dict[str, Any]:
+        """Resolved annotations of the function, ``return`` included."""
+        return resolve_annotations(self.function)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The arguments of the function, under the pipeline's names, without the bound ones' sources."""
+        named = [a.name for a in MapSpec.parse(self.mapspec).inputs] if self.mapspec else []
+        if self._signature is None:
+            return tuple(Parameter(self._outer(name), name) for name in named)
+        found, extra = [], False
+        for p in self._signature:
+            if p.kind is p.VAR_KEYWORD:
+                extra = True
+            elif p.kind is not p.VAR_POSITIONAL:
+                found.append(self._parameter(p))
+        if extra:
+            known = {p.argument for p in found} | {p.name for p in found}
+            found += [Parameter(self._outer(n), n, keyword=True) for n in named if n not in known]
+        return tuple(found)
+
+    def _parameter(self, p: inspect.Parameter) -> Parameter:
+        name = self._outer(p.name)
+        default = self.defaults.get(p.name, self.defaults.get(name, p.default))
+        annotation = self.annotations.get(p.name, REQUIRED)
+        return Parameter(name, p.name, p.kind is p.KEYWORD_ONLY, default, annotation, self._injection(p.name, annotation))
+
+    def _injection(self, argument: str, annotation: Any) -> str | None:
+        if argument == self.resources_variable:
+            return "res"
+        if isinstance(annotation, Unresolved):
+            if argument in ("rng", "ctx", "res") and argument not in self.bound:
+                raise WiringError(
+                    f"step {self.name!r}: the annotation {annotation.text!r} of {argument!r} cannot be resolved. "
+                    "Import its name at the top of the module, outside 'if TYPE_CHECKING'."
+                )
+            return None
+        if not isinstance(annotation, type):
+            return None
+        return INJECTED.get(f"{annotation.__module__}.{annotation.__qualname__}")
+
+    @cached_property
+    def inputs(self) -> tuple[Parameter, ...]:
+        """The parameters that take a value by name: neither bound nor injected."""
+        return tuple(p for p in self.parameters if not self.is_bound(p) and p.injected is None)
+
+    def is_bound(self, parameter: Parameter) -> bool:
+        """Whether the argument is fixed by ``bound``."""
+        return parameter.argument in self.bound or parameter.name in self.bound
+
+    def bound_value(self, parameter: Parameter) -> Any:
+        """The value fixed by ``bound``."""
+        bound = self.bound
+        return bound[parameter.argument] if parameter.argument in bound else bound[parameter.name]
+
+    def ignores(self, parameter: Parameter) -> bool:
+        """Whether the argument is no part of what identifies a result."""
+        return parameter.name in self.ignore or parameter.argument in self.ignore
+
+    def replace(self, **changes: Any) -> Step:
+        """Return a step with other options."""
+        known = {f.name for f in fields(self)}
+        for key in changes:
+            if key not in known:
+                raise InvalidInput(f"step {self.name!r} has no option {key!r}.{nearest(key, known)}")
+        return replace(self, **changes)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as itself."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        made = ", ".join(self.outputs)
+        wiring = self.mapspec or f"{', '.join(p.name for p in self.inputs)} -> {made}"
+        return f"<Step {self.name}: {wiring}>"

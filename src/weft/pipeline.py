@@ -1,0 +1,347 @@
+"""Pipeline and Step as users hold them: they bind the pure graph to plan, run and drawings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from weft.engine.opening import absolute, memory_study, open_study
+from weft.engine.session import Options, Session
+from weft.errors import InvalidInput, WiringError
+from weft.model import step as model
+from weft.model.graph import Graph
+from weft.model.step import nearest
+from weft.run.run import Run
+from weft.store.fs import FileSystem, current
+from weft.store.record import RunDirectory
+
+if TYPE_CHECKING:
+    from weft.plan.plan import Plan
+
+CONFIGURABLE = frozenset(
+    "retries retry_delay timeout resources resources_scope elements_per_job resources_variable parallelization_mode backend".split()
+)
+
+
+class Step(model.Step):
+    """A function wired by name; called as itself, and run as a pipeline of one. Options: see `weft.step`."""
+
+    def run(self, inputs: Any = None, **options: Any) -> Run:
+        """Run a pipeline of this step alone; see `Pipeline.run`."""
+        return Pipeline([self]).run(inputs, **options)
+
+    def plan(self, inputs: Any = None, **options: Any) -> Plan:
+        """What running it would do; see `Pipeline.plan`."""
+        return Pipeline([self]).plan(inputs, **options)
+
+
+def step(output_name: str | tuple[str, ...], **options: Any) -> Callable[[Callable[..., Any]], Step]:
+    """Make a function a step.
+
+    Parameters
+    ----------
+    output_name
+        A name, or a tuple of names when the function returns a tuple or a dict by name.
+    **options
+        See `weft.Step`.
+
+    Examples
+    --------
+    >>> import weft
+    >>> @weft.step("y", mapspec="x[i] -> y[i]")
+    ... def double(x: float) -> float:
+    ...     return 2 * x
+    >>> double(4)
+    8
+    >>> double.run({"x": [1, 2, 3]})["y"]
+    array([2, 4, 6])
+    """
+
+    def decorate(function: Callable[..., Any]) -> Step:
+        made = Step(function, output_name, **options)
+        for attribute in ("__doc__", "__module__", "__qualname__"):
+            if hasattr(function, attribute):
+                object.__setattr__(made, attribute, getattr(function, attribute))
+        object.__setattr__(made, "__wrapped__", function)
+        return made
+
+    return decorate
+
+
+class Pipeline:
+    """Steps wired by name. An immutable value: every method that changes something returns a new one.
+
+    Parameters
+    ----------
+    steps
+        Steps, or functions that were made steps, in any order.
+    name
+        Names the run.
+
+    Raises
+    ------
+    WiringError
+        For duplicate names or outputs, cycles, mapspecs that disagree, and annotations that cannot fit.
+
+    Examples
+    --------
+    >>> import weft
+    >>> square = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x * x)
+    >>> total = weft.step("total")(lambda y: y.sum())
+    >>> weft.Pipeline([square, total])(x=[1, 2, 3])["total"]
+    np.int64(14)
+    """
+
+    def __init__(self, steps: Iterable[Any], name: str = "pipeline") -> None:
+        found: list[model.Step] = []
+        for given in steps:
+            if isinstance(given, Pipeline):
+                found.extend(given.steps.values())
+            elif isinstance(given, model.Step):
+                found.append(given)
+            else:
+                raise WiringError(f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function).")
+        self.graph = Graph(found)
+        self.name = name
+
+    @property
+    def steps(self) -> dict[str, model.Step]:
+        """The steps by name, in running order."""
+        return dict(self.graph.steps)
+
+    # Running
+
+    def __call__(self, **inputs: Any) -> Run:
+        """Run in memory, in this process."""
+        return self.run(inputs, backend="sequential", progress=False)
+
+    def run(
+        self,
+        inputs: Any = None,
+        *,
+        run_dir: str | os.PathLike[str] | None = None,
+        backend: Any = "auto",
+        n_jobs: int | None = None,
+        outputs: Any = None,
+        indices: Mapping[str, Any] | None = None,
+        force: Any = None,
+        on_error: str = "stop",
+        on_change: str = "error",
+        block_size: int | str = "auto",
+        seed: int | None = None,
+        progress: bool | str = "auto",
+        observers: Iterable[Callable[[Any], None]] = (),
+        wait: bool = True,
+        store: str = "auto",
+        flush_seconds: float = 30.0,
+        shared: bool = False,
+        **backend_options: Any,
+    ) -> Run:
+        """Run, or go on with what the run directory holds.
+
+        Parameters
+        ----------
+        inputs
+            A mapping, or a DataFrame whose columns share the data axis ``row``. A mapped input is a list, tuple,
+            range, array, Series, DataArray or anything with ``__len__`` and ``__getitem__``.
+        run_dir
+            Where results are kept. If it holds this run, the run resumes. None: in memory.
+        backend
+            ``"auto"`` (sequential for few or quick elements, loky otherwise), ``"sequential"``, ``"thread_pool"``,
+            ``"process_pool"``, ``"loky"``, any executor, or a dict by step or output with ``""`` as the default.
+        n_jobs
+            Workers: all cores by default; 1 is sequential, -1 all cores.
+        outputs, indices
+            What to make; ``{axis: int, slice or list}`` for only those elements.
+        force
+            ``"all"``, ``"step"``, ``"step+"`` (and all that follows), or a list.
+        on_error
+            ``"stop"``: no new work, what is running ends and is committed, then `StepError`. ``"cancel"``: what is
+            running is cancelled too. ``"continue"``: all that can run runs; no exception, ``run.ok`` is false.
+        on_change
+            When code or whole inputs differ from the record: ``"error"``, ``"rerun"``, ``"keep"`` or ``"replace"``.
+        block_size
+            Elements per block, or ``"auto"``.
+        seed
+            The root of every random stream; 0 in a new run.
+        progress
+            ``True``, ``False`` or ``"auto"``: live on a terminal or in a notebook, log lines elsewhere.
+        observers
+            Callables that receive events.
+        wait
+            ``False`` returns at once with a live run.
+        store
+            ``"auto"``, ``"memory"`` or ``"files"``.
+        flush_seconds
+            Nothing finished stays uncommitted for longer.
+        shared
+            Make directories for a group (umask and setgid) instead of for the user alone.
+        **backend_options
+            For the backend, which refuses what it does not know.
+
+        Raises
+        ------
+        InvalidInput, ShapeError
+            Before work starts, for what cannot be run.
+        StepError
+            When an element failed, unless `on_error` is ``"continue"``.
+        RunMismatch
+            When code or whole inputs differ from the record.
+        RunLocked
+            When another driver works on the directory.
+        """
+        from weft.views.progress import observer_for
+
+        options = Options(
+            backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers), backend_options
+        )  # fmt: skip
+        _check_store(store, run_dir)
+        study = self._study(inputs, run_dir, seed, on_change, force, shared)
+        watching = observer_for(progress)
+        session = Session(study, options, [*observers, *([watching] if watching else [])], lambda: None)
+        run = Run(study, session, pipeline=self)
+        if not wait:
+            session.start()
+            return run
+        try:
+            session.run()
+        finally:
+            if watching is not None:
+                watching.close()
+        return run
+
+    def _study(self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool) -> Any:
+        if run_dir is None:
+            return memory_study(self.graph, inputs, self.name, seed or 0)
+        fs = FileSystem(current().disk, shared=True) if shared else current()
+        directory = RunDirectory(absolute(run_dir), fs)
+        return open_study(directory, self.graph, inputs, self.name, seed, on_change, force)
+
+    def plan(self, inputs: Any = None, **options: Any) -> Plan:
+        """What running would do: steps, axes, shapes, blocks, jobs, files. Computes nothing."""
+        from weft.plan.plan import plan_of
+
+        return plan_of(self.graph, self.name, inputs, options)
+
+    # Composition
+
+    def subpipeline(self, outputs: str | Iterable[str]) -> Pipeline:
+        """Only what is needed for some outputs.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name.
+        """
+        names = [outputs] if isinstance(outputs, str) else list(outputs)
+        return Pipeline(self.graph.ancestors(self.graph.find(name) for name in names), self.name)
+
+    def from_step(self, which: str | int) -> Pipeline:
+        """The step of a name or index and all that follow in order; earlier results come from the run's record.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name or index.
+        """
+        steps = list(self.graph.order)
+        if isinstance(which, int):
+            if not -len(steps) <= which < len(steps):
+                raise WiringError(f"There is no step number {which}; there are {len(steps)} steps.")
+            return Pipeline(steps[which:], self.name)
+        found = self.graph.find(which)
+        return Pipeline(self.graph.descendants(found), self.name)
+
+    def add(self, *steps: Any) -> Pipeline:
+        """With more steps."""
+        return Pipeline([*self.graph.order, *steps], self.name)
+
+    def replace(self, name: str, step: Any) -> Pipeline:
+        """With another step in the place of the one of that name (or that makes that output)."""
+        old = self.graph.find(name)
+        return Pipeline([step if s is old else s for s in self.graph.order], self.name)
+
+    def drop(self, *names: str) -> Pipeline:
+        """Without some steps; their outputs become inputs."""
+        dropped = {self.graph.find(name).name for name in names}
+        return Pipeline([s for s in self.graph.order if s.name not in dropped], self.name)
+
+    def __or__(self, other: Any) -> Pipeline:
+        """Both together; conflicts are `WiringError`."""
+        return Pipeline([*self.graph.order, *(other.graph.order if isinstance(other, Pipeline) else [other])], self.name)
+
+    def configure(self, options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
+        """Other resources, backends, retries… by step or output; never part of what a result is.
+
+        Raises
+        ------
+        InvalidInput
+            For an option that changes results, or that does not exist.
+        """
+        changes: dict[str, dict[str, Any]] = {}
+        for name, given in options.items():
+            for option in given:
+                if option not in CONFIGURABLE:
+                    raise InvalidInput(
+                        f"configure cannot set {option!r} of {name!r}.{nearest(option, CONFIGURABLE)} It sets: "
+                        f"{', '.join(sorted(CONFIGURABLE))}."
+                    )
+            changes.setdefault(self.graph.find(name).name, {}).update(given)
+        return Pipeline([s.replace(**changes.get(s.name, {})) for s in self.graph.order], self.name)
+
+    def nest(self, outputs: str | Iterable[str], name: str) -> Pipeline:
+        """What makes some outputs, folded into one step of that name, which keeps nothing between.
+
+        Raises
+        ------
+        WiringError
+            If a step outside needs a value that would be hidden.
+        """
+        from weft.engine.nesting import nested_step
+
+        wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        inside = list(self.graph.ancestors(self.graph.find(o) for o in wanted))
+        rest = [s for s in self.graph.order if s not in inside]
+        return Pipeline([Step(**nested_step(self.graph, inside, rest, wanted, name)), *rest], self.name)
+
+    # Looking
+
+    def info(self) -> list[dict[str, Any]]:
+        """A row for each step: name, inputs, outputs, mapspec, resources."""
+        from weft.plan.drawing import Table
+
+        return Table(
+            {
+                "step": s.name, "mapspec": s.mapspec or "", "inputs": ", ".join(p.name for p in s.inputs),
+                "outputs": ", ".join(s.outputs), "axes": ", ".join(s.axes),
+            }
+            for s in self.graph.order
+        )  # fmt: skip
+
+    def draw(self, kind: str = "mermaid") -> Any:
+        """A drawing of the wiring, as mermaid or text; it displays itself in a notebook."""
+        from weft.plan.drawing import draw
+
+        return draw(self.graph, kind)
+
+    def __repr__(self) -> str:
+        lines = [f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {', '.join(self.graph.inputs) or 'none'}>"]
+        lines += [f"  {s.name}: {s.mapspec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}" for s in self.graph.order]
+        return "\n".join(lines)
+
+
+def _check_store(store: Any, run_dir: Any) -> None:
+    known = ("auto", "memory", "files")
+    if store not in known:
+        raise InvalidInput(f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}")
+    if store == "files" and run_dir is None:
+        raise InvalidInput("store='files' needs a run_dir to keep them in.")
+    if store == "memory" and run_dir is not None:
+        raise InvalidInput("store='memory' keeps nothing in a run_dir: give one or the other.")
+
+
+def run_pipeline(pipeline: Any, inputs: Any = None, **options: Any) -> Run:
+    """Run a pipeline: ``pipeline.run(inputs, **options)``."""
+    found: Run = pipeline.run(inputs, **options)
+    return found

@@ -1,0 +1,1 @@
+"""Which elements, blocks and jobs; pure."""

@@ -1,0 +1,6 @@
+class Care:
+    errors = ()
+
+
+def unpacked(path):
+    return path

@@ -1,0 +1,164 @@
+"""The store of a run directory: one file for each commit, header and values together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
+from typing import Any, ClassVar
+
+import msgpack
+import numpy as np
+
+from weft.errors import CorruptResult
+from weft.model.columns import Column, from_parts
+from weft.plan.blocks import Block
+from weft.store import frames
+from weft.store.commits import Commit, Failure, Payload
+from weft.store.fs import FileSystem
+from weft.store.layout import results_folder
+
+SUFFIX = ".weft"
+_HEADER = tuple(f.name for f in fields(Commit) if f.name not in ("name", "nbytes"))
+
+
+class FilesStore:
+    """Commits as files under ``results/STEP/IDENTITY`` of a run directory.
+
+    Parameters
+    ----------
+    root
+        The run directory.
+    trust
+        Whether values that only code can restore (pickle) may be loaded.
+    """
+
+    name: ClassVar[str] = "files"
+    durable: ClassVar[bool] = True
+    features: ClassVar[frozenset[str]] = frozenset({"parallel_jobs", "parallel_elements", "schedulers", "submission"})
+
+    def __init__(self, root: str, fs: FileSystem, trust: bool = True) -> None:
+        self.root = root
+        self.fs = fs
+        self.trust = trust
+
+    def _folder(self, step: str, identity: str) -> str:
+        return f"{self.root}/{results_folder(step, identity)}"
+
+    def path(self, commit: Commit) -> str:
+        """The file of a commit."""
+        return f"{self._folder(commit.step, commit.identity)}/{commit.name}{SUFFIX}"
+
+    def commit(self, commit: Commit, payload: Payload) -> Commit:
+        """Write a commit: afterwards it is on disk, whole and synced.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses; then nothing of it exists.
+        """
+        commit = commit.named()
+        header: dict[str, Any] = {name: getattr(commit, name) for name in _HEADER}
+        buffers: list[bytes | memoryview] = []
+        columns = {}
+        for output, column in payload.columns.items():
+            meta, parts = column.parts()
+            columns[output] = [meta, len(buffers), len(parts)]
+            buffers += parts
+        header["columns"] = columns
+        if payload.digests is not None:
+            header["digests"] = len(buffers)
+            buffers.append(np.ascontiguousarray(payload.digests).tobytes())
+        if payload.failures:
+            header["failures"] = len(buffers)
+            buffers.append(msgpack.packb([asdict(failure) for failure in payload.failures]))
+        chunks = frames.write(header, buffers)
+        path = self.path(commit)
+        try:
+            self.fs.write_new(path, chunks)
+        except FileNotFoundError:
+            self.fs.make_dirs(self._folder(commit.step, commit.identity))
+            self.fs.write_new(path, chunks)
+        return replace(commit, nbytes=sum(len(c) if isinstance(c, bytes) else c.nbytes for c in chunks))
+
+    def names(self, step: str, identity: str) -> list[str]:
+        """Names of the commits of a step's identity."""
+        folder = self._folder(step, identity)
+        return [name[: -len(SUFFIX)] for name in self.fs.listdir(folder) if name.endswith(SUFFIX)]
+
+    def header(self, step: str, identity: str, name: str) -> Commit:
+        """A commit without its values.
+
+        Raises
+        ------
+        CorruptResult
+            If the file is cut, or its header does not match its checksum.
+        FileNotFoundError
+            If it was superseded and removed since it was listed.
+        """
+        return self._commit(frames.open_frame(self.fs, f"{self._folder(step, identity)}/{name}{SUFFIX}"), name)
+
+    @staticmethod
+    def _commit(frame: frames.Frame, name: str) -> Commit:
+        header = {key: frame.header[key] for key in _HEADER if key in frame.header}
+        for key in ("done", "failed"):
+            header[key] = tuple(tuple(pair) for pair in header[key])
+        header["block"] = tuple(header["block"])
+        header["inner"] = {output: tuple(lengths) for output, lengths in header["inner"].items()}
+        return Commit(**header, name=name, nbytes=frame.size)
+
+    def columns(self, commit: Commit, outputs: Iterable[str]) -> list[Column]:
+        """Values of a commit's done elements, one checked column for each output.
+
+        Raises
+        ------
+        CorruptResult
+            If the bytes on disk do not match their checksum.
+        UnsafePayload
+            If only code can restore a value and the run was opened untrusted.
+        """
+        frame = frames.open_frame(self.fs, self.path(commit))
+        found = []
+        for output in outputs:
+            meta, first, count = frame.header["columns"][output]
+            buffers = frames.read(self.fs, frame, range(first, first + count))
+            found.append(from_parts(meta, buffers, trust=self.trust))
+        return found
+
+    def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """What each done element read whole, as digests; None if nothing was."""
+        frame = frames.open_frame(self.fs, self.path(commit))
+        if "digests" not in frame.header:
+            return None
+        data = frames.read(self.fs, frame, [frame.header["digests"]])[0]
+        return np.frombuffer(data, np.uint8).reshape(-1, 16)
+
+    def failures(self, commit: Commit) -> list[Failure]:
+        """Why the failed elements of a commit failed."""
+        frame = frames.open_frame(self.fs, self.path(commit))
+        if "failures" not in frame.header:
+            return []
+        data = frames.read(self.fs, frame, [frame.header["failures"]])[0]
+        return [Failure(**record) for record in msgpack.unpackb(data)]
+
+    def grid(self, step: str, identity: str) -> tuple[int, ...] | None:
+        """The block shape recorded for a step's identity."""
+        path = f"{self._folder(step, identity)}/grid.json"
+        if not self.fs.exists(path):
+            return None
+        return tuple(json.loads(self.fs.read(path))["block"])
+
+    def set_grid(self, step: str, identity: str, block: Block) -> tuple[int, ...]:
+        """Record the block shape unless one is recorded; returns the one that stands."""
+        folder = self._folder(step, identity)
+        self.fs.make_dirs(folder)
+        self.fs.create_exclusive(f"{folder}/grid.json", json.dumps({"block": list(block)}).encode())
+        standing = self.grid(step, identity)
+        assert standing is not None
+        return standing
+
+    def set_aside(self, commit: Commit) -> None:
+        """Rename a damaged commit, so that its elements are open; its bytes stay for whoever wants them."""
+        path = self.path(commit)
+        if self.fs.exists(path):
+            self.fs.move(path, f"{path}.damaged")

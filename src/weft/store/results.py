@@ -1,0 +1,203 @@
+"""The committed results of one step: which elements are done, and their values by position."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from weft.errors import CorruptResult
+from weft.model.columns import Column, concat
+from weft.plan.blocks import Block, Grid, Positions
+from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
+from weft.store.record import Reset
+
+CACHE_BYTES = 256 << 20
+KEPT_STATES = 128
+
+
+class CommitStore(Protocol):
+    """What keeps commits: `MemoryStore`, `FilesStore`."""
+
+    durable: bool
+
+    def commit(self, commit: Commit, payload: Payload) -> Commit: ...
+    def names(self, step: str, identity: str) -> list[str]: ...
+    def header(self, step: str, identity: str, name: str) -> Commit: ...
+    def columns(self, commit: Commit, outputs: Any) -> list[Column]: ...
+    def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None: ...
+    def failures(self, commit: Commit) -> list[Failure]: ...
+    def grid(self, step: str, identity: str) -> tuple[int, ...] | None: ...
+    def set_grid(self, step: str, identity: str, block: Block) -> tuple[int, ...]: ...
+    def set_aside(self, commit: Commit) -> None: ...
+
+
+class ColumnCache:
+    """The columns read last, up to so many bytes."""
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self.limit = limit
+        self.held = 0
+        self.columns: OrderedDict[tuple[str, str], Column] = OrderedDict()
+
+    def get(self, store: CommitStore, commit: Commit, output: str) -> Column:
+        """A column, read from the store if it is not here."""
+        key = (commit.name, output)
+        column = self.columns.pop(key, None)
+        if column is None:
+            try:
+                column = store.columns(commit, [output])[0]
+            except CorruptResult as error:
+                error.commit = commit  # type: ignore[attr-defined]
+                raise
+            self.held += column.nbytes
+        self.columns[key] = column
+        while self.held > self.limit and len(self.columns) > 1:
+            self.held -= self.columns.popitem(last=False)[1].nbytes
+        return column
+
+
+class Results:
+    """Everything committed under a step's identity, and under those that it stands on.
+
+    Parameters
+    ----------
+    identity, bases
+        Where new results go; where done elements count too.
+    resets
+        Resets of this step.
+    """
+
+    def __init__(
+        self, store: CommitStore, step: str, identity: str, bases: Sequence[str] = (), resets: Sequence[Reset] = ()
+    ) -> None:
+        self.store = store
+        self.step = step
+        self.identity = identity
+        self.bases = tuple(bases)
+        self.resets = [r for r in resets if r.step == step]
+        self.commits: dict[Block, dict[str, Commit]] = {}
+        self.damaged: dict[str, str] = {}
+        self.inner: dict[str, tuple[int, ...]] = {}
+        self._states: dict[Block, BlockState] = {}
+        self.cache = ColumnCache()
+
+    def refresh(self) -> Results:
+        """Look at the store again: headers of new commits are read, those of vanished ones forgotten."""
+        known = {name: commit for commits in self.commits.values() for name, commit in commits.items()}
+        there: set[str] = set()
+        for identity in (*self.bases, self.identity):
+            names = self.store.names(self.step, identity)
+            there.update(names)
+            for name in names:
+                if name in known or name in self.damaged:
+                    continue
+                try:
+                    commit = self.store.header(self.step, identity, name)
+                except FileNotFoundError:
+                    continue
+                except CorruptResult as error:
+                    self.damaged[name] = str(error)
+                    continue
+                if identity == self.identity or commit.n_done:
+                    self.add(commit)
+        for name in known.keys() - there:
+            self.remove(known[name])
+        return self
+
+    def add(self, commit: Commit) -> None:
+        """Count a commit that was just made."""
+        self.commits.setdefault(commit.block, {})[commit.name] = commit
+        self._states.pop(commit.block, None)
+        if commit.n_done:
+            self.inner.update(commit.inner)
+
+    def remove(self, commit: Commit) -> None:
+        """Count a commit no more."""
+        self.commits.get(commit.block, {}).pop(commit.name, None)
+        self._states.pop(commit.block, None)
+
+    def grid(self) -> tuple[int, ...] | None:
+        """The recorded block shape, if there is one."""
+        return self.store.grid(self.step, self.identity)
+
+    def state(self, grid: Grid, block: Block) -> BlockState:
+        """The union of a block's commits."""
+        state = self._states.get(block)
+        if state is None or state.capacity != grid.capacity:
+            commits = list(self.commits.get(block, {}).values())
+            state = self._states[block] = BlockState(grid.capacity, commits, self._outranked(grid, block, commits))
+            while len(self._states) > KEPT_STATES:  # a merged state takes 13 bytes an element
+                self._states.pop(next(iter(self._states)), None)
+        return state
+
+    def _outranked(self, grid: Grid, block: Block, commits: Sequence[Commit]) -> list[tuple[int, Positions]]:
+        if not self.resets or not commits:
+            return []
+        found = []
+        for reset in self.resets:
+            if all(c.epoch >= reset.epoch for c in commits):
+                continue
+            chosen = [None if p is None else np.array(sorted(p), np.int64) for p in reset.positions]
+            local = grid.local(block, chosen if chosen else None)
+            if len(local):
+                found.append((reset.epoch, local))
+        return found
+
+    def read(self, grid: Grid, output: str, positions: Sequence[Positions], cell: Positions | None = None) -> Column:
+        """Values of done elements at storage positions (one array for each axis of the step).
+
+        Parameters
+        ----------
+        cell
+            For axes that the step opens: which cell of each element.
+        """
+        number, local = grid.locate(positions) if positions else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+        if not positions and cell is not None:
+            number, local = np.zeros(len(cell), np.int64), np.zeros(len(cell), np.int64)
+        pieces: list[Column] = []
+        order: list[Positions] = []
+        blocks = np.unique(number) if len(number) and number[0] != number[-1] or len(number) > 1 else number[:1]
+        for block in blocks.tolist():
+            which = np.flatnonzero(number == block) if len(blocks) > 1 else np.arange(len(number))
+            state = self.state(grid, grid.at(block))
+            for commit, places, part in state.sources(local[which]):
+                column = self.cache.get(self.store, commit, output)
+                if cell is not None:
+                    width = int(np.prod(commit.inner[output]))
+                    places = places * width + cell[which[part]]
+                pieces.append(_taken(column, places))
+                order.append(which[part])
+        return arranged(pieces, order)
+
+    def blocks(self, grid: Grid) -> list[Block]:
+        """Blocks of the grid that have commits."""
+        return [block for block in list(self.commits) if grid.holds(block)]
+
+    def done_in(self, grid: Grid, block: Block) -> Positions:
+        """Local positions of the block's done elements, none beyond the grid's shape."""
+        states = self.state(grid, block).states()
+        local = grid.local(block)
+        return local[states[local] == DONE]
+
+
+def _taken(column: Column, places: Positions) -> Column:
+    if len(places) and places[-1] - places[0] == len(places) - 1 and (len(places) < 3 or bool((np.diff(places) == 1).all())):
+        low = int(places[0])
+        return column if low == 0 and len(places) == len(column) else column[low : low + len(places)]
+    return column.take(places)
+
+
+def arranged(pieces: Sequence[Column], order: Sequence[Positions]) -> Column:
+    """Pieces put together so that value k of piece p stands at ``order[p][k]``."""
+    if len(pieces) == 1 and (len(order[0]) < 2 or bool((np.diff(order[0]) == 1).all())):
+        return pieces[0]
+    joined = concat(pieces)
+    if not order:
+        return joined
+    places = np.concatenate(order)
+    if bool((np.diff(places) == 1).all()):
+        return joined
+    return joined.take(np.argsort(places, kind="stable"))

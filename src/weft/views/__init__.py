@@ -1,0 +1,1 @@
+"""Looking at runs and plans: observers, and nothing depends on them."""
