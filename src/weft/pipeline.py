@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from weft.plan.plan import Plan
 
 CONFIGURABLE = frozenset(
-    "retries retry_delay timeout resources resources_scope elements_per_job resources_variable parallelization_mode backend".split()
+    ["retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job", "resources_variable", "parallelization_mode", "backend"]
 )
 
 
@@ -101,7 +102,9 @@ class Pipeline:
             elif isinstance(given, model.Step):
                 found.append(given)
             else:
-                raise WiringError(f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function).")
+                raise WiringError(
+                    f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function)."
+                )
         self.graph = Graph(found)
         self.name = name
 
@@ -211,7 +214,9 @@ class Pipeline:
                 watching.close()
         return run
 
-    def _study(self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool) -> Any:
+    def _study(
+        self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool
+    ) -> Any:
         if run_dir is None:
             return memory_study(self.graph, inputs, self.name, seed or 0)
         fs = FileSystem(current().disk, shared=True) if shared else current()
@@ -219,10 +224,21 @@ class Pipeline:
         return open_study(directory, self.graph, inputs, self.name, seed, on_change, force)
 
     def plan(self, inputs: Any = None, **options: Any) -> Plan:
-        """What running would do: steps, axes, shapes, blocks, jobs, files. Computes nothing."""
-        from weft.plan.plan import plan_of
+        """What running would do, with the options of `run`: steps, axes, shapes, blocks, jobs, files.
 
-        return plan_of(self.graph, self.name, inputs, options)
+        Computes nothing, and writes nothing; what a run directory already has is counted as done.
+        """
+        from weft.engine.planning import planned
+
+        given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
+        given.apply_defaults()
+        o = given.arguments
+        _check_store(o["store"], o["run_dir"])
+        names = ("backend", "n_jobs", "outputs", "indices", "on_error", "block_size", "backend_options")
+        checked = Options(**{name: o[name] for name in names} | {"indices": o["indices"] or {}})
+        return planned(
+            self.graph, inputs, self.name, o["run_dir"], o["seed"], o["on_change"], o["force"], checked
+        )
 
     # Composition
 
@@ -269,7 +285,9 @@ class Pipeline:
 
     def __or__(self, other: Any) -> Pipeline:
         """Both together; conflicts are `WiringError`."""
-        return Pipeline([*self.graph.order, *(other.graph.order if isinstance(other, Pipeline) else [other])], self.name)
+        return Pipeline(
+            [*self.graph.order, *(other.graph.order if isinstance(other, Pipeline) else [other])], self.name
+        )
 
     def configure(self, options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
         """Other resources, backends, retries… by step or output; never part of what a result is.
@@ -309,7 +327,7 @@ class Pipeline:
 
     def info(self) -> list[dict[str, Any]]:
         """A row for each step: name, inputs, outputs, mapspec, resources."""
-        from weft.plan.drawing import Table
+        from weft.model.table import Table
 
         return Table(
             {
@@ -320,21 +338,28 @@ class Pipeline:
         )  # fmt: skip
 
     def draw(self, kind: str = "mermaid") -> Any:
-        """A drawing of the wiring, as mermaid or text; it displays itself in a notebook."""
+        """A drawing of the wiring, ``"mermaid"``, ``"text"`` or ``"html"``; it displays itself in a notebook."""
         from weft.plan.drawing import draw
 
         return draw(self.graph, kind)
 
     def __repr__(self) -> str:
-        lines = [f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {', '.join(self.graph.inputs) or 'none'}>"]
-        lines += [f"  {s.name}: {s.mapspec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}" for s in self.graph.order]
+        lines = [
+            f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {', '.join(self.graph.inputs) or 'none'}>"
+        ]
+        lines += [
+            f"  {s.name}: {s.mapspec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}"
+            for s in self.graph.order
+        ]
         return "\n".join(lines)
 
 
 def _check_store(store: Any, run_dir: Any) -> None:
     known = ("auto", "memory", "files")
     if store not in known:
-        raise InvalidInput(f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}")
+        raise InvalidInput(
+            f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}"
+        )
     if store == "files" and run_dir is None:
         raise InvalidInput("store='files' needs a run_dir to keep them in.")
     if store == "memory" and run_dir is not None:

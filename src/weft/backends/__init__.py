@@ -44,7 +44,11 @@ def list_backends() -> dict[str, dict[str, Any]]:
         name: {"description": cls.description, "available": _available(cls), "requires": cls.requires}
         for name, cls in _all().items()
     }
-    found["auto"] = {"description": "sequential for few or quick elements, loky otherwise", "available": True, "requires": ""}
+    found["auto"] = {
+        "description": "sequential for few or quick elements, loky otherwise",
+        "available": True,
+        "requires": "",
+    }
     return found
 
 
@@ -85,7 +89,9 @@ def get_backend(name: Any, **options: Any) -> Any:
     if cls is None:
         raise UnknownBackend(f"There is no backend {name!r}. Known: {', '.join(['auto', *_all()])}.")
     if not _available(cls):
-        raise BackendUnavailable(f"The backend {name!r} needs {cls.requires}: pip install 'weft[{cls.requires}]'.")
+        raise BackendUnavailable(
+            f"The backend {name!r} needs {cls.requires}: pip install 'weft[{cls.requires}]'."
+        )
     known = {k: v for k, v in options.items() if k in cls.options}
     _refuse(cls, {k: v for k, v in options.items() if k not in known})
     return cls(**known)
@@ -94,4 +100,6 @@ def get_backend(name: Any, **options: Any) -> Any:
 def _refuse(cls: Any, options: dict[str, Any]) -> None:
     if options:
         takes = ", ".join(cls.options) or "none"
-        raise InvalidInput(f"The backend {cls.name!r} has no option {next(iter(options))!r}. Its options: {takes}.")
+        raise InvalidInput(
+            f"The backend {cls.name!r} has no option {next(iter(options))!r}. Its options: {takes}."
+        )

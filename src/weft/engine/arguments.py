@@ -122,7 +122,9 @@ class Fetcher:
                 self._place(step, where, n, found)
         return found
 
-    def _argument(self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int) -> Column | Single:
+    def _argument(
+        self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int
+    ) -> Column | Single:
         study, name = self.study, parameter.name
         if name not in study.graph.producer and name not in study.inputs:
             return Single(parameter.default)
@@ -131,7 +133,11 @@ class Fetcher:
             return self.values.elements(name, where, n)
         if not read.indices:
             given = study.inputs.get(name)
-            return Single(given.value) if given is not None else Single(self.values.elements(name, {}, 1).tolist()[0])
+            return (
+                Single(given.value)
+                if given is not None
+                else Single(self.values.elements(name, {}, 1).tolist()[0])
+            )
         if not any(read.indices):
             return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
         return self._rows(step, name, read.indices, where, n)
@@ -171,7 +177,11 @@ class Fetcher:
         array = array.transpose(order + rest)
         picked = array[tuple(np.broadcast_to(inverse[a], (n,)) for a in fixed)]
         # Each element gets a copy of its own: NumPy's views would let one change what another reads.
-        return Rows(picked) if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject else pack(list(picked))
+        return (
+            Rows(picked)
+            if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject
+            else pack(list(picked))
+        )
 
     def reads_whole(self, step: Step) -> list[str]:
         """Names of the arrays, computed or mapped, of which the step takes a dimension whole."""
@@ -179,7 +189,9 @@ class Fetcher:
         return [
             p.name
             for p in step.parameters
-            if not step.is_bound(p) and not injected(step, p, study) and None in study.graph.read(step, p.name).indices
+            if not step.is_bound(p)
+            and not injected(step, p, study)
+            and None in study.graph.read(step, p.name).indices
             and (p.name in study.graph.producer or p.name in study.inputs)
         ] + [
             p.name
@@ -190,9 +202,13 @@ class Fetcher:
     def fingerprint(self, step: Step) -> str:
         """Changes whenever what the step reads whole may have changed; empty if it reads nothing whole."""
         names = self.reads_whole(step)
-        return hashlib.blake2b(
-            "".join(self.values.fingerprint(name) for name in names).encode(), digest_size=16
-        ).hexdigest() if names else ""
+        return (
+            hashlib.blake2b(
+                "".join(self.values.fingerprint(name) for name in names).encode(), digest_size=16
+            ).hexdigest()
+            if names
+            else ""
+        )
 
     def read_digests(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
         """For each element the digest of what it takes whole; shape ``(n, 16)``."""
@@ -208,7 +224,9 @@ class Fetcher:
             for axis, index in zip(self.study.graph.axes[name], indices, strict=True):
                 if index is None:
                     shared.update(self.values.axis_digest(axis))
-            for state, row in zip(states, self._rows(step, name, indices, where, n).element_digests(), strict=True):
+            for state, row in zip(
+                states, self._rows(step, name, indices, where, n).element_digests(), strict=True
+            ):
                 state.update(row.tobytes())
         if single:
             return np.broadcast_to(np.frombuffer(shared.digest(), np.uint8), (n, 16))
@@ -241,7 +259,9 @@ class Fetcher:
     def _occurrence(self, axis: str) -> Positions | None:
         if axis not in self._occurrences:
             held = self.study.axes[axis]
-            columns = [v.column for v in self.study.inputs.values() if v.axes == (axis,) and v.column is not None]
+            columns = [
+                v.column for v in self.study.inputs.values() if v.axes == (axis,) and v.column is not None
+            ]
             found = occurrences(columns)
             if found is not None and held.selection is not None:
                 storage = np.zeros(held.size or 0, np.int64)

@@ -49,7 +49,9 @@ class BatchLane(Lane):
             returned = tuple(returned[name] for name in self.step.outputs_as_given)
         parts = (returned,) if len(outputs) == 1 else tuple(returned)
         if len(parts) != len(outputs):
-            raise TypeError(f"step {self.step.name!r} must return {len(outputs)} arrays, it returned {len(parts)}.")
+            raise TypeError(
+                f"step {self.step.name!r} must return {len(outputs)} arrays, it returned {len(parts)}."
+            )
         for output, part in zip(outputs, parts, strict=True):
             if not hasattr(part, "__len__") or len(part) != len(chosen):
                 length = len(part) if hasattr(part, "__len__") else "no"

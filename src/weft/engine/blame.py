@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,27 +61,66 @@ class Blame:
     def failed(self, error: StepError, failure: Failure) -> None:
         """Note a failure, the first one for good."""
         self.error = self.error or error
-        self.emit("element-failed", error.step, message=str(error), traceback=failure.traceback, index=error.index)
+        self.emit(
+            "element-failed", error.step, message=str(error), traceback=failure.traceback, index=error.index
+        )
 
     def step_error(self, step: str, grid: Grid, block: tuple[int, ...], failure: Failure) -> StepError:
         """The error for a failed element, with its position and the values it was given."""
         index, coords = located(self.study, step, grid, block, failure.local)
         return step_error(step, failure, index, coords, _hint(failure))
 
-    def suspect(self, track: Track, job: Job, numbers: tuple[int, ...]) -> None:
+    def inquest(
+        self, track: Track, job: Job, numbers: tuple[int, ...], mark: tuple[int, int, int] | None
+    ) -> tuple[int, ...]:
+        """Look into the death of a worker: charge the element that it marked, have the rest run again alone.
+
+        Parameters
+        ----------
+        mark
+            What a careful worker was running; None if it was not one.
+
+        Returns
+        -------
+        tuple of int
+            Numbers of the blocks that the job touched.
+        """
+        assert track.grid is not None
+        if job.pilot is not None:
+            items = [part for item in job.items for part in track.placed(item)]
+            job, numbers = replace(job, items=tuple(items), pilot=None), ()
+            numbers = tuple(track.grid.number(item.block) for item in items)
+        guilty, deaths = self._charge(job, mark) if mark is not None else (None, 0)
+        if guilty is not None:
+            if deaths > self.study.graph.steps[guilty.steps[0]].retries:
+                self._bury(track, guilty, deaths)
+            else:
+                again = replace(job, token=f"{job.token}r", items=(guilty,), attempts=deaths)
+                self._suspect(track, again)
+        items = [
+            self._without(item, guilty) for number in dict.fromkeys(numbers) for item in track.items(number)
+        ]
+        left = tuple(item for item in items if item.n)
+        if left:
+            self._suspect(track, replace(job, token=f"{job.token}s", items=left, attempts=0))
+        return numbers
+
+    @staticmethod
+    def _without(item: Item, guilty: Item | None) -> Item:
+        if guilty is None or item.block != guilty.block:
+            return item
+        return Item.of(item.steps, item.block, np.setdiff1d(positions(item.local), positions(guilty.local)))
+
+    def _suspect(self, track: Track, job: Job) -> None:
         """Have a job run again, alone and marked."""
+        assert track.grid is not None
+        numbers = tuple(dict.fromkeys(track.grid.number(item.block) for item in job.items))
         for number in numbers:
             track.out[number] = track.out.get(number, 0) + 1
         self.suspects.append(Suspect(job, track, numbers))
 
-    def death(self, track: Track, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
-        """Charge the element that ran when its worker died.
-
-        Returns
-        -------
-        item, deaths
-            The element as a piece of work of its own, and how often it died; None if nothing was running.
-        """
+    def _charge(self, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
+        """The element that ran when its worker died, and how often it did; None if nothing was running."""
         number, lane, position = mark
         if number < 0:
             self.idle_deaths += 1
@@ -93,17 +132,19 @@ class Blame:
             return None, 0
         item = job.items[number]
         local = positions(item.local)[position : position + 1]
-        guilty = Item.of(item.steps[lane:], item.block, local)
         key = (item.steps[lane], item.block, int(local[0]))
         self.deaths[key] += 1
-        return guilty, self.deaths[key]
+        return Item.of(item.steps[lane:], item.block, local), self.deaths[key]
 
-    def bury(self, track: Track, guilty: Item, deaths: int) -> None:
+    def _bury(self, track: Track, guilty: Item, deaths: int) -> None:
         """Commit the failure of an element whose worker died as often as its retries allow."""
         step, block, local = guilty.steps[0], guilty.block, guilty.local[0][0]
         grid = track.grid
         assert grid is not None
         message = f"the worker process died while it ran this element (attempt {deaths})"
+        timeout = self.study.graph.steps[step].timeout
+        if timeout is not None:
+            message += f"; it was ended if it did not react to its timeout of {timeout:g} s"
         failure = Failure(local, "WorkerDied", message, f"WorkerDied: {message}\n", deaths, "death")
         record = self.study.records[step]
         commit = Commit(

@@ -16,7 +16,9 @@ from weft.model.columns import Column, nested
 from weft.model.step import Step
 
 # Values of these types cannot change after they were returned, so they need not be copied at once.
-IMMUTABLE = frozenset({float, int, bool, complex, str, bytes, type(None), np.float64, np.float32, np.int64, np.int32, np.bool_})
+IMMUTABLE = frozenset(
+    {float, int, bool, complex, str, bytes, type(None), np.float64, np.float32, np.int64, np.int32, np.bool_}
+)
 
 
 @dataclass(frozen=True, slots=True)

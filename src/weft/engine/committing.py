@@ -15,7 +15,7 @@ from weft.engine.arguments import Arguments, Item
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import Lane
 from weft.engine.study import Study
-from weft.plan.blocks import Grid, Positions, block_elements, block_shape, ranges
+from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
 
 if TYPE_CHECKING:
@@ -129,13 +129,29 @@ class Committer:
         grid = self._grid(work, lane, high, columns)
         done_at = np.array(done, np.int64) if lane.holes else np.arange(low, high)
         for block, local, picked in _by_block(work, grid, done_at):
-            part = columns if len(picked) == len(done_at) else [_cells(c, i, picked) for c, i in zip(columns, inner, strict=True)]
-            self._write(work, lane, block, local, done_at[picked], part, inner, [], seconds * len(picked) / (high - low))
+            part = (
+                columns
+                if len(picked) == len(done_at)
+                else [_cells(c, i, picked) for c, i in zip(columns, inner, strict=True)]
+            )
+            self._write(
+                work,
+                lane,
+                block,
+                local,
+                done_at[picked],
+                part,
+                inner,
+                [],
+                seconds * len(picked) / (high - low),
+            )
         if failed:
             at = np.array(sorted(failed), np.int64)
             for block, local, picked in _by_block(work, grid, at):
                 why = [replace(failed[int(at[i])], local=int(p)) for i, p in zip(picked, local, strict=True)]
-                self._write(work, lane, block, local, at[picked], [], [], why, seconds * len(picked) / (high - low))
+                self._write(
+                    work, lane, block, local, at[picked], [], [], why, seconds * len(picked) / (high - low)
+                )
 
     def _grid(self, work: Work, lane: Lane, ran: int, columns: Sequence[Any]) -> Grid:
         """The grid of blocks; a pilot chooses it now, from what its first elements took."""
@@ -154,8 +170,16 @@ class Committer:
         return Grid(work.grid.shape, self.report.blocks)
 
     def _write(
-        self, work: Work, lane: Lane, block: tuple[int, ...], local: Positions, at: Positions,
-        columns: Sequence[Any], inner: Sequence[tuple[int, ...]], failures: list[Failure], seconds: float,
+        self,
+        work: Work,
+        lane: Lane,
+        block: tuple[int, ...],
+        local: Positions,
+        at: Positions,
+        columns: Sequence[Any],
+        inner: Sequence[tuple[int, ...]],
+        failures: list[Failure],
+        seconds: float,
     ) -> None:
         study, step = self.study, lane.step
         record = study.records[step.name]
@@ -181,6 +205,30 @@ class Committer:
                 for where, place in zip(at.tolist(), local.tolist(), strict=True):
                     if where == position:
                         self.report.exceptions[step.name, block, place] = error
+
+
+def rehomed(report: Report, grid: Grid) -> None:
+    """Put what a pilot sent home, in blocks of its own choice, into the blocks that another had chosen first."""
+    if report.blocks is None or tuple(report.blocks) == grid.block:
+        return
+    chosen = Grid(grid.shape, tuple(report.blocks))
+    commits, payloads, failures = [], [], []
+    for commit, payload in zip(report.commits, report.payloads, strict=True):
+        at = positions(commit.failed or commit.done)
+        number, local = grid.locate(chosen.storage(commit.block, at))
+        for each in np.unique(number).tolist():
+            picked, block = np.flatnonzero(number == each), grid.at(each)
+            spans = tuple((low, high) for low, high in ranges(local[picked]))
+            done, failed = ((), spans) if commit.failed else (spans, ())
+            commits.append(replace(commit, block=block, done=done, failed=failed).named())
+            columns = {n: _cells(c, commit.inner.get(n, ()), picked) for n, c in payload.columns.items()}
+            why = [replace(payload.failures[i], local=int(local[i])) for i in picked.tolist()] if commit.failed else []
+            payloads.append(
+                Payload(columns, why, None if payload.digests is None else payload.digests[picked])
+            )
+            failures += [(commit.step, block, failure) for failure in why]
+    report.commits, report.payloads, report.blocks = commits, payloads, grid.block
+    report.failures = failures[:MOST_FAILURES]
 
 
 def _by_block(work: Work, grid: Grid, at: Positions) -> Any:

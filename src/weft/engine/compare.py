@@ -33,7 +33,7 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
     for step in graph.order:
         parts: dict[str, str] = {}
         for p in step.parameters:
-            if step.ignores(p) or p.name in graph.producer and not step.is_bound(p):
+            if step.ignores(p) or (p.name in graph.producer and not step.is_bound(p)):
                 continue
             if step.is_bound(p):
                 parts[p.name] = digest(step.bound_value(p))
@@ -72,7 +72,9 @@ def differences(old: StepRecord, new: StepRecord) -> tuple[str, ...]:
     found = []
     if old.code != new.code:
         changed = sorted(
-            name for name in {*old.followed, *new.followed} if old.followed.get(name) != new.followed.get(name)
+            name
+            for name in {*old.followed, *new.followed}
+            if old.followed.get(name) != new.followed.get(name)
         )
         if old.mapspec != new.mapspec:
             found.append(f"mapspec ({old.mapspec or 'none'} → {new.mapspec or 'none'})")
@@ -149,12 +151,19 @@ def settle(
         if known is None:
             record = replace(record, identity=identity(record, generation))
             reason = reason or "steps added"
-        elif step.name not in force and not replaced and known.needs == needs and not differences(known, record):
+        elif (
+            step.name not in force
+            and not replaced
+            and known.needs == needs
+            and not differences(known, record)
+        ):
             record = replace(record, identity=known.identity, bases=known.bases)
             reason = reason or (None if _wiring(known) == _wiring(record) else "wiring")
         elif on_change == "keep" and step.name not in force:
             bases = (known.identity, *known.bases)
-            record = replace(record, identity=identity(record, generation, f"kept {known.identity}"), bases=bases)
+            record = replace(
+                record, identity=identity(record, generation, f"kept {known.identity}"), bases=bases
+            )
             reason = "keep"
         else:
             record = replace(record, identity=identity(record, generation))
@@ -173,7 +182,9 @@ def _mismatch(
 ) -> str:  # fmt: skip
     affected: dict[str, None] = {}
     for difference in found:
-        affected |= dict.fromkeys(s.name for s in graph.descendants(graph.steps[difference.step]) if s.name in before)
+        affected |= dict.fromkeys(
+            s.name for s in graph.descendants(graph.steps[difference.step]) if s.name in before
+        )
     lines = ["This is not what the run directory records:"]
     lines += [f"  step {d.step!r}: {', '.join(d.what)} changed" for d in found]
     n, seconds = 0, 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import heapq
 import itertools
 import math
 import secrets
@@ -11,10 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from weft.engine.arguments import Fetcher, Item
 from weft.engine.blame import Blame
+from weft.engine.committing import rehomed
 from weft.engine.jobs import FLUSH_SECONDS, Job, Pilot, Report
 from weft.engine.pools import Pool, Sent, died
 from weft.engine.study import Study
@@ -22,7 +22,7 @@ from weft.engine.survey import tracks_of
 from weft.engine.tracks import Track
 from weft.engine.worker import provisional
 from weft.errors import CorruptResult, StepError
-from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions
+from weft.plan.blocks import Grid, Positions, block_elements, block_shape
 from weft.plan.dataflow import Group
 
 JOB_SECONDS = 2.0
@@ -143,7 +143,9 @@ class Driver:
         pool = self.pool_of(track)
         n_measured, seconds = track.measured
         each = seconds / n_measured if n_measured else 0.0
-        left = sum(c.total - c.done - c.failed for c in track.counts.values() if c.total is not None) / max(1, len(track.counts))
+        left = sum(c.total - c.done - c.failed for c in track.counts.values() if c.total is not None) / max(
+            1, len(track.counts)
+        )
         most = max(1.0, left / (SHARES * pool.n_jobs)) if pool.n_jobs > 1 else math.inf
         if each:
             most = min(most, JOB_SECONDS / each)
@@ -156,7 +158,7 @@ class Driver:
             n = sum(item.n for item in found)
             if items and size + n > most:
                 break
-            track.ready.popleft()
+            heapq.heappop(track.ready)
             if not found:
                 self._settled(track, (number,))
                 continue
@@ -175,14 +177,21 @@ class Driver:
             f"{self.session}-{next(self.tokens)}", items, self.study.epoch, self.settings.on_error, pilot,
             flush_seconds=self.settings.flush_seconds,
         )  # fmt: skip
-        if pool.separate and not self.study.store.durable:
-            job = replace(job, arguments=tuple(self.fetcher.fetch(item, self._grid(track)) for item in items))
+        job = self._supplied(job, track, pool)
         if pilot is not None:
             track.pilots_out[job.token] = items[0]
         sent = pool.submit(job, track, numbers, self._weight(track, pool))
         self.emit("job-sent", track.group.name, n=sum(i.n for i in items), token=job.token)
         self.sent[sent.future] = sent
         self.moves += 1
+
+    def _supplied(self, job: Job, track: Track, pool: Pool) -> Job:
+        """A job with its arguments, where the worker cannot read them from the store."""
+        if not pool.separate or self.study.store.durable:
+            return job
+        return replace(
+            job, arguments=tuple(self.fetcher.fetch(item, self._grid(track)) for item in job.items)
+        )
 
     def _grid(self, track: Track) -> Grid:
         """The grid that a job's positions count in: a pilot's is one block of everything."""
@@ -203,16 +212,19 @@ class Driver:
                 return
             self.blame.suspects.pop(0)
             self.moves += 1
-            sent = pool.submit_alone(suspect.job, suspect.track, suspect.numbers)
+            job = self._supplied(suspect.job, suspect.track, pool)
+            sent = pool.submit_alone(job, suspect.track, suspect.numbers)
             self.sent[sent.future] = sent
 
     def _take(self) -> None:
         """Wait for jobs to end, and take what they bring."""
         done = [future for future in self.sent if future.done()]
         if not done:
-            waited = concurrent.futures.wait(self.sent, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED)
+            waited = concurrent.futures.wait(
+                self.sent, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED
+            )
             done = list(waited.done)
-        self.emit("tick", "")
+        self.emit("tick", counts={s: vars(c).copy() for t in self.tracks for s, c in t.counts.items()})
         for future in done:
             sent = self.sent.pop(future, None)
             if sent is None:
@@ -231,6 +243,8 @@ class Driver:
         track = sent.track
         self._let_go(sent)
         if report.payloads:
+            if track.grid is not None:
+                rehomed(report, track.grid)
             for commit, payload in zip(report.commits, report.payloads, strict=True):
                 self.study.store.commit(commit, payload)
         if sent.job.pilot is not None:
@@ -240,7 +254,10 @@ class Driver:
             track.count(commit)
         n, spent = track.measured
         if report.n:
-            track.measured = (n + sum(c.n_done for c in report.commits if c.step == track.first.name), spent + report.seconds)
+            track.measured = (
+                n + sum(c.n_done for c in report.commits if c.step == track.first.name),
+                spent + report.seconds,
+            )
         for step in track.steps:
             self.study.learn(step)
         self.blame.report(track, report)
@@ -250,8 +267,7 @@ class Driver:
         )  # fmt: skip
         if report.problem is not None:
             self._problem(report)
-        if self.blame.error is not None and self.settings.on_error != "continue":
-            self._stop(cancel=self.settings.on_error == "cancel")
+        self._judge()
         self._settled(track, sent.numbers)
 
     def _piloted(self, track: Track, report: Report) -> None:
@@ -275,7 +291,12 @@ class Driver:
         """Something other than an element's failure ended a job."""
         error, damaged = report.problem, report.damaged
         track = next((t for t in self.tracks if damaged is not None and damaged.step in t.counts), None)
-        if isinstance(error, CorruptResult) and damaged is not None and track is not None and track.grid is not None:
+        if (
+            isinstance(error, CorruptResult)
+            and damaged is not None
+            and track is not None
+            and track.grid is not None
+        ):
             self.emit("note", damaged.step, message=f"{error} Its elements are made again.")
             self.study.store.set_aside(damaged)
             self.study.results[damaged.step].remove(damaged)
@@ -286,62 +307,33 @@ class Driver:
 
     def _lost(self, sent: Sent) -> None:
         """A job that brought nothing: its worker died, or it could not be sent."""
-        track, pool = sent.track, sent.pool
         mark = sent.mark.get() if sent.mark is not None else None
         self._let_go(sent)
         if died(sent.future) is None:
-            self.problem = self.problem or self.blame.unsendable(track, sent.future.exception())
+            self.problem = self.problem or self.blame.unsendable(sent.track, sent.future.exception())
             self._stop()
             return
-        self.emit("worker-died", track.group.name, token=sent.job.token)
+        self.emit("worker-died", sent.track.group.name, token=sent.job.token)
         if sent.alone is None:
-            pool.broken()
-        if track.grid is None:
+            sent.pool.broken()
+        if sent.track.grid is None:
             # The pilot died: without a measurement, blocks are small.
-            self._record_blocks(track, block_elements(track.total(), pool.n_jobs, 0.1, 8.0))
-            track.open()
-        for step in track.steps:
-            track.recount(step)
+            self._record_blocks(sent.track, block_elements(sent.track.total(), sent.pool.n_jobs, 0.1, 8.0))
+            sent.track.open()
+        for step in sent.track.steps:
+            sent.track.recount(step)
             self.study.learn(step)
-        job, numbers = self._within_blocks(track, sent)
-        guilty, deaths = self.blame.death(track, job, mark) if mark is not None else (None, 0)
-        if guilty is not None:
-            step = self.study.graph.steps[guilty.steps[0]]
-            if deaths > step.retries:
-                self.blame.bury(track, guilty, deaths)
-            elif not self.stopping:
-                again = replace(job, token=f"{job.token}r", items=(guilty,), attempts=deaths)
-                self.blame.suspect(track, again, (track.grid.number(guilty.block),) if track.grid else ())
+        numbers = self.blame.inquest(sent.track, sent.job, sent.numbers, mark)
         self.problem = self.problem or self.blame.problem
-        if self.problem or (self.blame.error is not None and self.settings.on_error != "continue"):
+        self._judge()
+        self._settled(sent.track, numbers)
+
+    def _judge(self) -> None:
+        """Stop after a failure, if that is what the user asked for."""
+        failed = self.blame.error is not None and self.settings.on_error != "continue"
+        if failed or self.problem is not None:
+            self.blame.suspects.clear()
             self._stop(cancel=self.settings.on_error == "cancel")
-        if not self.stopping:
-            self._suspect_rest(track, job, numbers, guilty)
-        self._settled(track, numbers)
-
-    def _within_blocks(self, track: Track, sent: Sent) -> tuple[Job, tuple[int, ...]]:
-        """A lost job with its elements in the blocks that stand now; a pilot had none yet."""
-        grid = track.grid
-        assert grid is not None
-        if sent.job.pilot is None:
-            return sent.job, sent.numbers
-        items = [part for item in sent.job.items for part in track.placed(item)]
-        return replace(sent.job, items=tuple(items), pilot=None), tuple(grid.number(item.block) for item in items)
-
-    def _suspect_rest(self, track: Track, job: Job, numbers: tuple[int, ...], guilty: Item | None) -> None:
-        """What a lost job still owes goes to a process of its own, without the element that is blamed."""
-        assert track.grid is not None
-        items = []
-        for number in dict.fromkeys(numbers):
-            for item in track.items(number):
-                if guilty is not None and item.block == guilty.block:
-                    left = np.setdiff1d(positions(item.local), positions(guilty.local))
-                    item = Item.of(item.steps, item.block, left)
-                if item.n:
-                    items.append(item)
-        if items:
-            held = tuple(dict.fromkeys(track.grid.number(item.block) for item in items))
-            self.blame.suspect(track, replace(job, token=f"{job.token}s", items=tuple(items), attempts=0), held)
 
     def _let_go(self, sent: Sent) -> None:
         track, token = sent.track, sent.job.token

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
+import functools
 import mmap
 import os
 import pickle
@@ -18,6 +20,7 @@ from weft.errors import StepError
 from weft.store.commits import Failure
 
 MOST_TEXT = 20_000  # characters of a traceback or a message that are kept
+KILL_AFTER = 3.0  # seconds beyond its timeout after which an element's process is ended
 
 
 class ElementTimeout(BaseException):
@@ -67,37 +70,56 @@ def rebuilt(failure: Failure) -> BaseException:
     return RuntimeError(f"{failure.type}: {failure.message}\n{failure.traceback}")
 
 
-def step_error(step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any], hint: str = "") -> StepError:
+def step_error(
+    step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any], hint: str = ""
+) -> StepError:
     """The error that ends a run, pointing at the element and at what to do."""
     where = ", ".join(f"{axis}={position}" for axis, position in index.items())
-    values = ", ".join(f"{name}={_brief(value)}" for name, value in coords.items())
+    values = ", ".join(f"{name}={brief(value)}" for name, value in coords.items())
     message = f"step {step!r} failed{f' at {where}' if where else ''}{f' ({values})' if values else ''}: {failure.summary}"
     error = StepError(f"{message}{hint}", step=step, index=index, coords=coords)
     error.__cause__ = rebuilt(failure)
     return error
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """A value in at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def with_timeout(call: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+def with_timeout(call: Callable[..., Any], seconds: float, kill: bool = False) -> Callable[..., Any]:
     """`call`, interrupted after `seconds`.
 
     In the main thread of a process a timer signal interrupts Python code and waiting system calls. In other
     threads the exception arrives at the next bytecode, so a long call into C is not interrupted there.
+
+    Parameters
+    ----------
+    kill
+        Whether the process may be ended, by a thread of C that needs no GIL, if nothing else helps.
     """
 
     def timed(*args: Any) -> Any:
-        guard = _Alarm(seconds) if threading.current_thread() is threading.main_thread() and _ALARM else _Timer(seconds)
+        main = threading.current_thread() is threading.main_thread()
+        guard = _Alarm(seconds) if main and _ALARM else _Timer(seconds)
+        if kill:
+            faulthandler.dump_traceback_later(seconds + KILL_AFTER, exit=True, file=_nowhere())
         try:
             with guard:
                 return call(*args)
         except ElementTimeout:
             raise TimedOut(f"took longer than its timeout of {seconds:g} s") from None
+        finally:
+            if kill:
+                faulthandler.cancel_dump_traceback_later()
 
     return timed
+
+
+@functools.cache
+def _nowhere() -> Any:
+    return open(os.devnull, "w")
 
 
 _ALARM = hasattr(signal, "setitimer")

@@ -244,7 +244,9 @@ class Lane:
         try:
             return Held(pack([value], live=self.live))
         except Unstorable as error:
-            raise Unstorable(0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error})") from error
+            raise Unstorable(
+                0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error})"
+            ) from error
 
     def stored(self, low: int, high: int) -> tuple[list[Column], list[tuple[int, ...]], list[int]]:
         """Columns of the done elements between two positions, lengths that they opened, and their places."""

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from weft.engine import compare
+from weft.engine.growth import column_digest, grown
 from weft.engine.resolve import axes_of, inputs_of
 from weft.engine.study import Input, Study
 from weft.errors import InvalidInput, StoreError, WiringError
-from weft.model.columns import Column, TypedColumn, concat
 from weft.model.content import digest, digest_bytes
 from weft.model.graph import Graph
 from weft.model.step import Step
-from weft.plan.axes import Axis, match
+from weft.plan.axes import Axis
 from weft.store.files import FilesStore
 from weft.store.fs import FileSystem
 from weft.store.memory import MemoryStore
-from weft.store.record import AxisRecord, Change, InputRecord, RunDirectory, StepRecord
+from weft.store.record import Change, InputRecord, RunDirectory, StepRecord
 
 
 def memory_study(graph: Graph, given: Any, name: str, seed: int) -> Study:
@@ -60,12 +60,16 @@ def open_study(
             f"with {name!r}. Choose another run_dir."
         )
     for _ in range(20):
+        if known:
+            directory.settle()
         old = directory.change() if known else None
         study = _attempt(directory, graph, given, name, seed, on_change, force, old)
         if study is not None:
             return study
         known = True
-    raise StoreError(f"{directory.path}: other drivers keep changing the study; try again when they are done.")
+    raise StoreError(
+        f"{directory.path}: other drivers keep changing the study; try again when they are done."
+    )
 
 
 def _attempt(
@@ -79,23 +83,28 @@ def _attempt(
     store = FilesStore(directory.path, directory.fs, directory.trust)
     described = compare.described(graph, inputs, seed)
     forced = compare.forced_steps(graph, force)
-    records, generation, reason = compare.settle(graph, described, old, on_change, forced, compare.cost_in(store))
+    records, generation, reason = compare.settle(
+        graph, described, old, on_change, forced, compare.cost_in(store)
+    )
     if old is None:
         _create(directory, graph, name, seed)
-    axes, axis_records = _grown(directory, graph, inputs, axes, old)
+    axes, axis_records = grown(directory, inputs, axes, old)
     input_records = {n: InputRecord(v.digest, v.axes, v.shape) for n, v in inputs.items()}
     kept_inputs = {**(old.inputs if old else {}), **input_records}
     kept_steps = _kept(old, graph, records)
     if reason is None and old is not None:
-        same = kept_inputs == old.inputs and axis_records == {n: old.axes[n] for n in axis_records if n in old.axes}
+        same = kept_inputs == old.inputs and axis_records == {
+            n: old.axes[n] for n in axis_records if n in old.axes
+        }
         reason = None if same and seed == old.seed else "growth"
     if reason is None and old is not None:
-        number, resets = old.number, old.resets
+        number, resets, made = old.number, old.resets, old.made
     else:
+        made = time.time()
         _put_inputs(directory, inputs)
         number, resets = (old.number + 1 if old else 1), (old.resets if old else ())
         change = Change(
-            str(reason), time.time(), seed, _put_code(directory, graph), kept_steps, kept_inputs,
+            str(reason), made, seed, _put_code(directory, graph), kept_steps, kept_inputs,
             {**(old.axes if old else {}), **axis_records}, resets, generation, packages(), number,
         )  # fmt: skip
         for step, record in records.items():
@@ -103,7 +112,9 @@ def _attempt(
                 store.set_grid(step, record.identity, block)
         if directory.add_change(change) is None:
             return None
-    return Study(graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path)
+    return Study(
+        graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path, f"{made}"
+    )
 
 
 def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | None) -> tuple[Graph, Any]:
@@ -111,7 +122,11 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
     if old is None:
         return graph, given
     values = dict(given) if isinstance(given, Mapping) else given
-    lacking = [n for n in graph.inputs if not isinstance(values, dict) or n not in values] if values is None or isinstance(values, dict) else []
+    lacking = (
+        [n for n in graph.inputs if not isinstance(values, dict) or n not in values]
+        if values is None or isinstance(values, dict)
+        else []
+    )
     makers = {output: name for name, record in old.steps.items() for output in record.outputs}
     if any(name in makers and makers[name] not in graph.steps for name in lacking):
         recorded = {step.name: step for step in load_code(directory, old.code)}
@@ -151,19 +166,22 @@ def recorded_value(directory: RunDirectory, record: InputRecord) -> Any:
 def _digested(inputs: Mapping[str, Input]) -> dict[str, Input]:
     found = {}
     for name, given in inputs.items():
-        if given.column is None:
-            found[name] = replace(given, digest=digest(given.value))
-        else:
-            found[name] = replace(given, digest=column_digest(given.column, given.shape))
+        try:
+            if given.column is None:
+                found[name] = replace(given, digest=digest(given.value))
+            else:
+                found[name] = replace(given, digest=column_digest(given.column, given.shape))
+        except TypeError as error:
+            raise unkeepable(given, error) from error
     return found
 
 
-def column_digest(column: Column, shape: tuple[int, ...] = ()) -> str:
-    """Digest of a mapped input: all its values, their types and order."""
-    import json
-
-    meta, buffers = column.parts()
-    return digest_bytes(json.dumps([meta, list(shape)], sort_keys=True).encode(), *(bytes(memoryview(b).cast("B")) for b in buffers))
+def unkeepable(given: Input, error: TypeError) -> InvalidInput:
+    """The error for an input that cannot be pickled."""
+    return InvalidInput(
+        f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor sent to "
+        f"other processes: {error}"
+    )
 
 
 def _create(directory: RunDirectory, graph: Graph, name: str, seed: int) -> None:
@@ -171,8 +189,14 @@ def _create(directory: RunDirectory, graph: Graph, name: str, seed: int) -> None
 
     directory.create(
         {
-            "weft": __version__, "name": name, "seed": seed, "created": time.time(), "host": platform.node(),
-            "steps": {s.name: {"mapspec": s.spec and str(s.spec), "outputs": list(s.outputs)} for s in graph.order},
+            "weft": __version__,
+            "name": name,
+            "seed": seed,
+            "created": time.time(),
+            "host": platform.node(),
+            "steps": {
+                s.name: {"mapspec": s.spec and str(s.spec), "outputs": list(s.outputs)} for s in graph.order
+            },
             "environment": packages(),
         }  # fmt: skip
     )
@@ -198,10 +222,7 @@ def _put_inputs(directory: RunDirectory, inputs: Mapping[str, Input]) -> None:
             else:
                 directory.put_column(given.digest, given.column)
         except TypeError as error:
-            raise InvalidInput(
-                f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor sent to "
-                f"other processes: {error}"
-            ) from error
+            raise unkeepable(given, error) from error
 
 
 def _put_code(directory: RunDirectory, graph: Graph) -> str:
@@ -239,95 +260,6 @@ def load_code(directory: RunDirectory, name: str) -> list[Step]:
     return steps
 
 
-def _grown(
-    directory: RunDirectory, graph: Graph, inputs: Mapping[str, Input], axes: dict[str, Axis], old: Change | None
-) -> tuple[dict[str, Axis], dict[str, AxisRecord]]:
-    """Match every axis that inputs open against its record: which positions are known, which are new."""
-    found: dict[str, Axis] = {}
-    records: dict[str, AxisRecord] = {}
-    for name, axis in axes.items():
-        on_axis = {n: v for n, v in inputs.items() if v.axes == (name,)}
-        wide = {n: v for n, v in inputs.items() if name in v.axes and len(v.axes) > 1}
-        before = old.axes.get(name) if old else None
-        if axis.opener is not None and not on_axis and not wide:
-            found[name], records[name] = axis, AxisRecord(None, axis.opener)
-            continue
-        moved = before is not None and any(_moved(directory, v, old.inputs.get(n), name) for n, v in wide.items() if old)
-        born = {n: v.digest for n, v in on_axis.items()}
-        if before is None or before.size is None:
-            selection, size = None, axis.size or 0
-        elif moved or (on_axis and not set(on_axis) & set(before.born)):
-            selection, size = before.size + np.arange(axis.size or 0), before.size + (axis.size or 0)
-            born = _born(directory, before, on_axis, selection, np.arange(axis.size or 0))
-        elif on_axis:
-            selection, size, born = _matched(directory, before, on_axis)
-        else:
-            size = max(before.size, axis.size or 0)
-            selection = None if size == axis.size else np.arange(axis.size or 0)
-        kept = None
-        if selection is not None:
-            column = TypedColumn(selection, "int")
-            kept = column_digest(column)
-            directory.put_column(kept, column)
-        found[name] = Axis(name, size, selection, axis.opener)
-        records[name] = AxisRecord(size, axis.opener, kept, born)
-    return found, records
-
-
-def _matched(
-    directory: RunDirectory, before: AxisRecord, on_axis: Mapping[str, Input]
-) -> tuple[Any, int, Mapping[str, str]]:
-    """Selection, size and storage order of an axis whose inputs may have grown, shrunk or moved."""
-    digests = {n: v.digest for n, v in on_axis.items()}
-    if digests == dict(before.born):
-        return None, int(before.size or 0), before.born
-    common = sorted(set(on_axis) & set(before.born))
-    old = [directory.column(before.born[n]) for n in common]
-    new = [v.column for n in common if (v := on_axis[n]).column is not None]
-    selection, born = match(old, new)
-    n_old, n_new = len(old[0]), len(new[0])
-    if selection is None and n_new < n_old:
-        selection = np.arange(n_new)
-    size = n_old + len(born)
-    if selection is None and set(on_axis) == set(before.born):
-        return None, size, digests
-    return selection, size, _born(directory, before, on_axis, selection, born)
-
-
-def _born(
-    directory: RunDirectory, before: AxisRecord, on_axis: Mapping[str, Input], selection: Any, born: Any
-) -> dict[str, str]:
-    """Keep the values of an axis's inputs in storage order; returns their digests."""
-    found = {}
-    for name, given in on_axis.items():
-        assert given.column is not None
-        if name in before.born:
-            column = concat([directory.column(before.born[name]), given.column.take(born)]) if len(born) else None
-            if column is None:
-                found[name] = before.born[name]
-                continue
-        else:
-            # An input that is new on the axis: what it was where no longer selected is not known.
-            places = np.zeros(int(before.size or 0) + len(born), np.int64)
-            places[selection if selection is not None else np.arange(len(places))] = np.arange(len(given.column))
-            column = given.column.take(places)
-        found[name] = column_digest(column)
-        directory.put_column(found[name], column)
-    return found
-
-
-def _moved(directory: RunDirectory, given: Input, before: InputRecord | None, axis: str) -> bool:
-    """Whether an input of several axes holds other values where it held some before; told on its first axis."""
-    if before is None or before.digest == given.digest or given.axes[0] != axis or before.axes != given.axes:
-        return False
-    overlap = tuple(slice(0, min(a, b)) for a, b in zip(before.shape, given.shape, strict=True))
-    old = directory.column(before.digest)
-    places = np.arange(len(old)).reshape(before.shape)[overlap].reshape(-1)
-    assert given.column is not None
-    now = np.arange(len(given.column)).reshape(given.shape)[overlap].reshape(-1)
-    return not np.array_equal(old.take(places).element_digests(), given.column.take(now).element_digests())
-
-
 class RecordedFunction:
     """Stands for a function whose code was not loaded: it has its signature, and refuses to run."""
 
@@ -351,14 +283,20 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
         scoped = {a.rpartition(".")[2]: a for a in record.inputs if "." in a}
         steps.append(
             Step(
-                RecordedFunction(name, record.inputs), record.outputs if len(record.outputs) > 1 else record.outputs[0],
-                record.mapspec, name, renames=scoped, after=record.after,
+                RecordedFunction(name, record.inputs),
+                record.outputs if len(record.outputs) > 1 else record.outputs[0],
+                record.mapspec,
+                name,
+                renames=scoped,
+                after=record.after,
             )  # fmt: skip
         )
     return Graph(steps)
 
 
-def load_study(path: str, fs: FileSystem, number: int | None = None, code: bool = False, trust: bool = True) -> Study:
+def load_study(
+    path: str, fs: FileSystem, number: int | None = None, code: bool = False, trust: bool = True
+) -> Study:
     """A study from its record.
 
     Parameters
@@ -388,7 +326,7 @@ def load_study(path: str, fs: FileSystem, number: int | None = None, code: bool 
     store = FilesStore(directory.path, fs, trust)
     return Study(
         graph, inputs, axes, change.steps, store, info["name"], change.seed, change.number, change.resets,
-        frozenset(n for n, r in change.steps.items() if r.forced), directory.path,
+        frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}",
     )  # fmt: skip
 
 

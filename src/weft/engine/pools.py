@@ -86,7 +86,7 @@ class Pool:
         sizes = {a: axis.size for a, axis in study.axes.items() if axis.opener and axis.size is not None}
         if self._place is None:
             if study.store.durable:
-                self._place = Place(study.path, study.epoch)
+                self._place = Place(study.path, study.epoch, study.stamp)
             else:
                 try:
                     data = bundle(study)
@@ -173,4 +173,3 @@ def died(future: Future[Any]) -> BaseException | None:
     """The exception that says that a worker died, if that is how the job ended."""
     error = future.exception()
     return error if isinstance(error, BrokenExecutor) else None
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,8 @@ def check_code(study: Study) -> None:
     for step in study.graph.order:
         record = study.records[step.name]
         module = getattr(step.function, "__module__", "__main__")
-        if module == "__main__" or not record.followed:
+        # A module that is not here was not imported: its functions travelled by value, as they were sent.
+        if module == "__main__" or module not in sys.modules or not record.followed:
             continue
         now = described_code(step)
         if now != record.code:
@@ -125,7 +127,12 @@ def run_remote(place: Place, job: Job) -> Report:
     try:
         study = _study(place)
         if place.path is not None:
-            for name in {n.name for item in job.items for s in item.steps for n in study.graph.needs(study.graph.steps[s])}:
+            for name in {
+                n.name
+                for item in job.items
+                for s in item.steps
+                for n in study.graph.needs(study.graph.steps[s])
+            }:
                 study.results[name].refresh()
         report = run_job(study, job, _stopping(job))
     except Exception as error:

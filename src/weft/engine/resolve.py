@@ -40,7 +40,9 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
                 f"{name!r} is made by step {graph.producer[name].name!r}, so it cannot be an input. To start from it, "
                 "drop that step: pipe.drop(...)."
             )
-        raise InvalidInput(f"There is no input {name!r}.{nearest(name, graph.inputs)} Inputs: {_listed(graph)}.")
+        raise InvalidInput(
+            f"There is no input {name!r}.{nearest(name, graph.inputs)} Inputs: {_listed(graph)}."
+        )
     missing = [
         name
         for name, taken in graph.inputs.items()
@@ -136,7 +138,9 @@ def axes_of(graph: Graph, inputs: Mapping[str, Input]) -> dict[str, Axis]:
         for axis, size in step.sizes.items():
             known, where = lengths.setdefault(axis, (size, f"sizes of step {step.name!r}"))
             if known != size:
-                raise ShapeError(f"Axis {axis!r} has length {known} in {where}, but sizes of {step.name!r} says {size}.")
+                raise ShapeError(
+                    f"Axis {axis!r} has length {known} in {where}, but sizes of {step.name!r} says {size}."
+                )
     found: dict[str, Axis] = {}
     names = [axis for step in graph.order for axis in (step.spec.output_indices if step.spec else ())]
     for name in [*names, *(axis for axes in graph.axes.values() for axis in axes)]:

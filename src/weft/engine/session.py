@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import threading
+import time
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,7 @@ from weft.errors import InvalidInput, StoreError
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.axes import chosen
-from weft.plan.dataflow import Group, fuse
+from weft.plan.dataflow import fuse
 from weft.store.fs import current
 
 QUICK_SECONDS = 1.5  # less work than this is done before another process has started
@@ -73,7 +75,9 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
         outputs = [options.outputs] if isinstance(options.outputs, str) else list(options.outputs)
         for name in outputs:
             if name not in graph.producer and name not in graph.steps:
-                raise InvalidInput(f"outputs names {name!r}, which no step makes.{nearest(name, graph.producer)}")
+                raise InvalidInput(
+                    f"outputs names {name!r}, which no step makes.{nearest(name, graph.producer)}"
+                )
         named = {graph.find(name).name for name in outputs}
         steps = list(graph.ancestors(graph.steps[name] for name in named))
     if options.indices:
@@ -107,12 +111,16 @@ class Backends:
         for name in given:
             if name and name not in study.graph.steps and name not in study.graph.producer:
                 known = [*study.graph.steps, *study.graph.producer]
-                raise InvalidInput(f"backend names {name!r}, which is no step or output.{nearest(name, known)}")
+                raise InvalidInput(
+                    f"backend names {name!r}, which is no step or output.{nearest(name, known)}"
+                )
         self.given = {"": "auto", **given}
         self.pools: dict[Any, Pool] = {}
         self.heavy: set[str] = set()
         extra = dict(options.backend_options)
-        for wanted in {id(v): v for v in [*self.given.values(), *(s.backend for s in study.graph.order if s.backend)]}.values():
+        for wanted in {
+            id(v): v for v in [*self.given.values(), *(s.backend for s in study.graph.order if s.backend)]
+        }.values():
             if wanted == "auto":
                 if extra and not isinstance(options.backend, Mapping):
                     get_backend("loky", **extra)
@@ -131,7 +139,11 @@ class Backends:
     def kind(self, step: Step) -> Hashable:
         """What steps must share to be fused."""
         backend = self.of(step)
-        resources = step.resources if step.resources is None or isinstance(step.resources, Hashable) else repr(step.resources)
+        resources = (
+            step.resources
+            if step.resources is None or isinstance(step.resources, Hashable)
+            else repr(step.resources)
+        )
         key = backend if isinstance(backend, str) else id(backend)
         return key, resources, self.study.blocks.get(step.name)
 
@@ -144,7 +156,11 @@ class Backends:
             wanted = "loky" if self._heavy(track) else "sequential"
         key = wanted if isinstance(wanted, str) else id(wanted)
         if key not in self.pools:
-            options = self.options.backend_options if wanted is self.given[""] or self.given[""] == "auto" and wanted == "loky" else {}
+            options = (
+                self.options.backend_options
+                if wanted is self.given[""] or (self.given[""] == "auto" and wanted == "loky")
+                else {}
+            )
             backend = get_backend(wanted, **options)
             workers = 1 if backend.name == "sequential" else self.options.workers
             self.pools[key] = Pool(self.study, backend, workers)
@@ -175,7 +191,9 @@ class Session:
         Called when the session has ended well, before the lease is given up.
     """
 
-    def __init__(self, study: Study, options: Options, observers: Iterable[Any], finish: Callable[[], None]) -> None:
+    def __init__(
+        self, study: Study, options: Options, observers: Iterable[Any], finish: Callable[[], None]
+    ) -> None:
         self.study, self.options, self.finish = study, options, finish
         refuse_in_child(options)
         self.backends = Backends(study, options)
@@ -213,7 +231,11 @@ class Session:
                 stack.callback(lease.release)
                 self.observers.append(EventLog(study.path, fs, lease.token))
                 self.observers.append(Beat(lease))
+            else:
+                self.observers.append(OnlyInMemory())
             study.refresh()
+            for results in study.results.values():
+                results.settle()
             groups = fuse(study.graph, self.backends.kind)
             emit = Emitter(self.observers)
             stack.callback(self.backends.close)
@@ -252,6 +274,20 @@ class Session:
             self.driver.stop()
 
 
+class OnlyInMemory:
+    """Warns once that a long run keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.warned = False
+
+    def __call__(self, event: Any) -> None:
+        """Look at the clock."""
+        if not self.warned and time.monotonic() - self.started > 60:
+            self.warned = True
+            warnings.warn("this run keeps its results in memory only; run_dir= would keep them safe on disk", stacklevel=2)
+
+
 class Beat:
     """Tells whoever reads the lease what is running."""
 
@@ -281,5 +317,3 @@ def refuse_in_child(options: Options) -> None:
             "This script starts a run while a worker process imports it. Keep the main part under\n"
             "    if __name__ == '__main__':\nor use backend='loky', whose workers do not import the script."
         )
-
-

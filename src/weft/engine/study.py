@@ -46,6 +46,8 @@ class Input:
 class Study:
     """Everything that decides what a run's elements are and where their results lie.
 
+    `stamp` tells one study at a path from another that lay there before.
+
     Axes that steps open have no size until one of the results is there: `learn` tells it.
     """
 
@@ -60,13 +62,16 @@ class Study:
     resets: tuple[Reset, ...] = ()
     forced: frozenset[str] = frozenset()
     path: str | None = None
+    stamp: str = ""
     results: dict[str, Results] = field(default_factory=dict)
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for step in self.graph.order:
             record = self.records[step.name]
-            self.results[step.name] = Results(self.store, step.name, record.identity, record.bases, self.resets)
+            self.results[step.name] = Results(
+                self.store, step.name, record.identity, record.bases, self.resets
+            )
 
     def refresh(self) -> Study:
         """Look at every step's results, and learn the lengths of axes that steps open."""

@@ -44,7 +44,9 @@ class Survey:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.tracks = {t.first.name: t for t in tracks_of(study, [Group((step,)) for step in study.graph.order])}
+        self.tracks = {
+            t.first.name: t for t in tracks_of(study, [Group((step,)) for step in study.graph.order])
+        }
         for track in self.tracks.values():
             if track.open():
                 self._prefill(track)

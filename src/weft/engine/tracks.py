@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,7 +41,7 @@ class Track:
     settled, bad
         For each block: whether nothing of it is open any more, and whether some of it is not done.
     ready
-        Numbers of blocks that can be sent.
+        Numbers of blocks that can be sent, a heap: earlier ones first.
     out
         For each block how many jobs are at work on it.
     pilots_out, held
@@ -63,7 +63,7 @@ class Track:
     settled: Any = None
     bad: Any = None
     known: Any = None
-    ready: deque[int] = field(default_factory=deque)
+    ready: list[int] = field(default_factory=list)
     out: dict[int, int] = field(default_factory=dict)
     failed: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     pilots_out: dict[str, Item] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class Track:
     def recount(self, step: Step) -> None:
         """Look in the store for what a dead worker committed."""
         assert self.grid is not None
-        results = self.study.results[step.name].refresh()
+        results = self.study.results[step.name].refresh().settle()
         for block in results.blocks(self.grid):
             self._recount_block(step, block)
 
@@ -172,7 +172,8 @@ class Track:
         whole = provisional(self.study, self.first)
         number, local = self.grid.locate(whole.storage(item.block, positions(item.local)))
         return [
-            Item.of(item.steps, self.grid.at(block), local[number == block]) for block in np.unique(number).tolist()
+            Item.of(item.steps, self.grid.at(block), local[number == block])
+            for block in np.unique(number).tolist()
         ]
 
     def reopen(self, number: int, damaged: Commit) -> None:
@@ -200,7 +201,7 @@ class Track:
             if not flags.all():
                 return
         self.known[number] = True
-        self.ready.append(number)
+        heapq.heappush(self.ready, number)
 
     def look(self, number: int) -> dict[str, tuple[Any, Any, Any]]:
         """For each step of a block's wanted elements: which are done, failed, blocked; the others are open."""
@@ -289,7 +290,9 @@ class Track:
         """Which of `n` elements read something that this group's step `made` will not make."""
         assert self.grid is not None
         axes = self.study.graph.axes.get(read.name, ())
-        along = [a for a, index in zip(axes, read.indices, strict=True) if index is not None and a in made.axes]
+        along = [
+            a for a, index in zip(axes, read.indices, strict=True) if index is not None and a in made.axes
+        ]
         numbers = [number for step, number in self.lost if step == made.name]
         found = np.zeros(n, bool)
         for number in numbers:
@@ -374,7 +377,9 @@ def valid(
         return done
     found = done.copy()
     at = np.flatnonzero(done)
-    digests = fetcher.read_digests(step, dict(zip(step.axes, grid.storage(block, local[at]), strict=True)), len(at))
+    digests = fetcher.read_digests(
+        step, dict(zip(step.axes, grid.storage(block, local[at]), strict=True)), len(at)
+    )
     for commit, places, which in state.sources(local[at]):
         if commit.reads == seen:
             continue

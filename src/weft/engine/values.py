@@ -58,7 +58,11 @@ class Assembled:
         """The values as nested lists, exactly as they were given or returned."""
         values: list[Any] = self.column.tolist()
         for length in reversed(self.shape[1:]):
-            values = [values[i : i + length] for i in range(0, len(values), length)] if length else [[] for _ in range(math.prod(self.shape[:-1]))]
+            values = (
+                [values[i : i + length] for i in range(0, len(values), length)]
+                if length
+                else [[] for _ in range(math.prod(self.shape[:-1]))]
+            )
         return values
 
 
@@ -82,7 +86,11 @@ class Values:
             assert given.column is not None
             flat = np.zeros((), np.int64)
             for axis, length in zip(axes, given.shape, strict=True):
-                logical = positions[axis] if study.axes[axis].selection is None else study.axes[axis].logical[positions[axis]]
+                logical = (
+                    positions[axis]
+                    if study.axes[axis].selection is None
+                    else study.axes[axis].logical[positions[axis]]
+                )
                 flat = flat * length + logical
             return _slice(given.column, np.broadcast_to(flat, (n,)))
         grid = study.grid(step)
@@ -93,9 +101,13 @@ class Values:
             for axis in step.opened:
                 cell = cell * (study.axes[axis].size or 0) + positions[axis]
             cell = np.broadcast_to(cell, (n,))
-        return study.results[step.name].read(grid, name, [np.broadcast_to(positions[a], (n,)) for a in step.axes], cell)
+        return study.results[step.name].read(
+            grid, name, [np.broadcast_to(positions[a], (n,)) for a in step.axes], cell
+        )
 
-    def present(self, name: str, positions: Mapping[str, Positions], n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def present(
+        self, name: str, positions: Mapping[str, Positions], n: int
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of `n` elements have a value."""
         step = self.study.graph.producer.get(name)
         if step is None:
@@ -105,7 +117,9 @@ class Values:
             return np.zeros(n, bool)
         return self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
 
-    def done(self, step: str, grid: Grid, positions: Sequence[Positions], n: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def done(
+        self, step: str, grid: Grid, positions: Sequence[Positions], n: int
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which elements of a step at storage positions are done."""
         results = self.study.results[step]
         if not positions:
@@ -192,7 +206,10 @@ class Values:
             parts.append(study.inputs[name].digest.encode())
             return digest_bytes(*parts)
         results = study.results[step.name]
-        parts += [results.identity.encode(), *sorted(c.encode() for b in list(results.commits.values()) for c in list(b))]
+        parts += [
+            results.identity.encode(),
+            *sorted(c.encode() for b in list(results.commits.values()) for c in list(b)),
+        ]
         parts += [repr(r).encode() for r in results.resets]
         return digest_bytes(*parts)
 
@@ -210,7 +227,9 @@ class Values:
         parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
         values = assembled.array()
         held = b"" if assembled.present is None else assembled.present.tobytes()
-        return digest_bytes(*parts, digest(np.ma.getdata(values) if held == b"" else values).encode(), held).encode()
+        return digest_bytes(
+            *parts, digest(np.ma.getdata(values) if held == b"" else values).encode(), held
+        ).encode()
 
 
 def _slice(column: Column, places: Positions) -> Column:

@@ -78,7 +78,9 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
             first = study.graph.steps[item.steps[0]]
             grid = provisional(study, first) if job.pilot and first.axes else study.grid(first)
             assert grid is not None
-            arguments = job.arguments[len(job.items) - len(left)] if job.arguments else fetcher.fetch(item, grid)
+            arguments = (
+                job.arguments[len(job.items) - len(left)] if job.arguments else fetcher.fetch(item, grid)
+            )
             current = _work(study, job, item, grid, arguments, control, mark, len(job.items) - len(left))
             committer.begin(current)
             ended = _run(current, control, committer)
@@ -117,7 +119,9 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
     begun = time.perf_counter()
     position = 0
     while position < n:
-        high = position + tempo.next(n - position, not first.step.batch and any(lane.mutable for lane in work.lanes))
+        high = position + tempo.next(
+            n - position, not first.step.batch and any(lane.mutable for lane in work.lanes)
+        )
         for lane in work.lanes:
             lane.begin()
             clock = time.perf_counter()
@@ -137,7 +141,14 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
 
 
 def _work(
-    study: Study, job: Job, item: Item, grid: Grid, arguments: Arguments, control: Control, mark: Mark | None, number: int
+    study: Study,
+    job: Job,
+    item: Item,
+    grid: Grid,
+    arguments: Arguments,
+    control: Control,
+    mark: Mark | None,
+    number: int,
 ) -> Work:
     local = positions(item.local)
     work = Work(item, local, grid, len(local), arguments)
@@ -155,7 +166,13 @@ def _work(
 
 
 def _lane(
-    study: Study, job: Job, step: Step, arguments: Arguments, made: dict[str, Upstream], work: Work, control: Control
+    study: Study,
+    job: Job,
+    step: Step,
+    arguments: Arguments,
+    made: dict[str, Upstream],
+    work: Work,
+    control: Control,
 ) -> Lane:
     names: list[str] = []
     sources: list[Any] = []
@@ -173,14 +190,20 @@ def _lane(
             sources.append(given.to_array())
         else:
             sources.append(given if isinstance(given, SequenceColumn) else given.tolist())
-    sizes = {axis: size for axis in step.opened if (size := step.sizes.get(axis, study.axes[axis].length)) is not None}
+    sizes = {
+        axis: size
+        for axis in step.opened
+        if (size := step.sizes.get(axis, study.axes[axis].length)) is not None
+    }
     call = positional(step, names)
     if step.timeout is not None:
-        call = with_timeout(call, step.timeout)
+        call = with_timeout(call, step.timeout, kill=job.driver > 0)
     live = not study.store.durable and not getattr(study.store, "sends", False)
     if step.batch:
         return BatchLane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
-    return Lane(step, returning(step, call, sizes), sources, step.retries + 1 - job.attempts, live, about.attempt)
+    return Lane(
+        step, returning(step, call, sizes), sources, step.retries + 1 - job.attempts, live, about.attempt
+    )
 
 
 def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any]:
@@ -196,7 +219,9 @@ def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any
 class About:
     """Makes what a step asks for by annotation: streams, contexts, resources, each when it is called."""
 
-    def __init__(self, study: Study, job: Job, step: Step, arguments: Arguments, work: Work, control: Control) -> None:
+    def __init__(
+        self, study: Study, job: Job, step: Step, arguments: Arguments, work: Work, control: Control
+    ) -> None:
         self.study, self.job, self.step = study, job, step
         self.arguments, self.work, self.control = arguments, work, control
         self.attempts: dict[int, int] = {}
@@ -266,6 +291,17 @@ class _Made:
 
     def __getitem__(self, position: int) -> Any:
         return self.make(position)
+
+
+def call_arguments(study: Study, step: Step, item: Item) -> dict[str, Any]:
+    """What an item's first element of a step is called with, by the function's own argument names."""
+    grid = study.grid(step)
+    assert grid is not None
+    control = Control(Job("look", (item,), study.epoch), lambda: False)
+    arguments = Fetcher(study).fetch(item, grid)
+    lane = _work(study, control.job, item, grid, arguments, control, None, 0).lanes[0]
+    values = [lane._batch(s, [0]) for s in lane.sources] if isinstance(lane, BatchLane) else lane.arguments(0)
+    return {p.argument: value for p, value in zip(step.parameters, values, strict=True)}
 
 
 def provisional(study: Study, step: Step) -> Grid:

@@ -15,7 +15,9 @@ from .content_arrays import canonical_rows, dtype_spec, raw
 from .content_digest import COMPLEX, FLOAT, INT, array_tag, scalar_tag, short_hash
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+Blob: TypeAlias = "bytes | memoryview"
 Buffers: TypeAlias = "list[memoryview | bytes]"
+Pick: TypeAlias = "Callable[[list[Any]], list[Any]]"
 
 TAGS = {"int": INT, "float": FLOAT, "complex": COMPLEX}
 
@@ -197,10 +199,15 @@ class BlobColumn(Column):
         self.blob = memoryview(blob)
         self.offsets = offsets
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A memoryview does not travel to other processes, and a slice should not take the whole blob along.
+        return {**self.__dict__, "blob": bytes(self._buffers()[1]), "offsets": self.offsets - self.offsets[0]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, blob=memoryview(state["blob"]))
+
     @abstractmethod
-    def _same(
-        self, blob: bytes | memoryview, offsets: Array, where: Callable[[list[Any]], list[Any]]
-    ) -> Column:
+    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
         """A column of this kind; `where` picks the same values from a list."""
 
     def __len__(self) -> int:
@@ -246,9 +253,7 @@ class TextColumn(BlobColumn):
         super().__init__(blob, offsets)
         self.text = text
 
-    def _same(
-        self, blob: bytes | memoryview, offsets: Array, where: Callable[[list[Any]], list[Any]]
-    ) -> Column:
+    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
         return TextColumn(blob, offsets, self.text)
 
     @property
@@ -288,16 +293,12 @@ class ObjectColumn(BlobColumn):
         As in `content.decode`.
     """
 
-    def __init__(
-        self, blob: bytes | memoryview, offsets: Array, live: list[Any] | None = None, trust: bool = True
-    ) -> None:
+    def __init__(self, blob: Blob, offsets: Array, live: list[Any] | None = None, trust: bool = True) -> None:
         super().__init__(blob, offsets)
         self.live = live
         self.trust = trust
 
-    def _same(
-        self, blob: bytes | memoryview, offsets: Array, where: Callable[[list[Any]], list[Any]]
-    ) -> Column:
+    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
         return ObjectColumn(blob, offsets, None if self.live is None else where(self.live), self.trust)
 
     @classmethod

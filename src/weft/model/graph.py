@@ -69,7 +69,9 @@ class Graph:
 
     def _add(self, step: Step) -> None:
         if step.name in self.steps:
-            raise WiringError(f"Two steps are named {step.name!r}. Give one another name: weft.step(..., name=...).")
+            raise WiringError(
+                f"Two steps are named {step.name!r}. Give one another name: weft.step(..., name=...)."
+            )
         for output in step.outputs:
             if output in self.producer:
                 raise WiringError(
@@ -92,7 +94,9 @@ class Graph:
         for name in step.after:
             other = self.steps.get(name) or self.producer.get(name)
             if other is None:
-                raise WiringError(f"Step {step.name!r} is after {name!r}, unknown.{nearest(name, self.steps)}")
+                raise WiringError(
+                    f"Step {step.name!r} is after {name!r}, unknown.{nearest(name, self.steps)}"
+                )
             found[other.name] = other
         return tuple(found.values())
 
@@ -112,7 +116,9 @@ class Graph:
                 if not waiting[follower]:
                     ready.append(follower)
         if len(order) < len(self.steps):
-            raise WiringError(f"The steps form a cycle: {self._cycle(waiting)}. One of these inputs must come from outside.")
+            raise WiringError(
+                f"The steps form a cycle: {self._cycle(waiting)}. One of these inputs must come from outside."
+            )
         return tuple(order)
 
     @staticmethod
@@ -149,7 +155,7 @@ class Graph:
             if made and not made.spec:
                 raise WiringError(
                     f"Step {where!r} runs along the axes of {name!r}, but step {made.name!r}, which makes it, has no "
-                    f"mapspec. Say which axis it opens: mapspec=\"... -> {name}[{', '.join(a or ':' for a in axes)}]\"."
+                    f'mapspec. Say which axis it opens: mapspec="... -> {name}[{", ".join(a or ":" for a in axes)}]".'
                 )
         return {
             name: tuple(axis or f"{name}_dim{place}" for place, axis in enumerate(axes))
@@ -176,7 +182,11 @@ class Graph:
                 if made is None or len(made.outputs) > 1 or made.output_picker or made.batch or step.batch:
                     continue
                 produced = made.annotations.get("return", REQUIRED)
-                if REQUIRED in (produced, p.annotation) or made.opened or not self.read(step, p.name).elementwise:
+                if (
+                    REQUIRED in (produced, p.annotation)
+                    or made.opened
+                    or not self.read(step, p.name).elementwise
+                ):
                     continue
                 if not fits(produced, p.annotation):
                     raise WiringError(
@@ -217,7 +227,9 @@ class Graph:
         step = self.steps.get(name) or self.producer.get(name)
         if step is None:
             known = [*self.steps, *self.producer]
-            raise WiringError(f"There is no step or output {name!r}.{nearest(name, known)} Known: {', '.join(known)}.")
+            raise WiringError(
+                f"There is no step or output {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
+            )
         return step
 
     def ancestors(self, steps: Iterable[Step]) -> Iterator[Step]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib.util
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weft.model.project import import_project_module, is_project, is_project_module, library_name, of_weft
-from weft.model.sourcecode import Source, code_text, names_read, source
+from weft.model.project import is_project, library_name, of_weft
+from weft.model.references import Reference, References, closure_of, imports_of, reads_of
+from weft.model.sourcecode import Source, code_text, names_changed, source
 
 _BUILT_IN = (
     types.BuiltinFunctionType,
@@ -29,27 +29,6 @@ _BUILT_IN = (
 )
 # An object of a subclass of these is more than its attributes.
 _VALUES: tuple[type[Any], ...] = (dict, list, tuple, set, frozenset, str, bytes, int, float, complex)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """Something that a part refers to, and what to call it if it has no name of its own."""
-
-    value: Any
-    label: str = ""
-
-
-_References = dict[str, _Reference]
-
-# What every module has says where the code is, not what it does; class bodies read some of it.
-_OF_EVERY_MODULE = frozenset(vars(types.ModuleType(""))) | {
-    "__annotations__",
-    "__builtins__",
-    "__cached__",
-    "__conditional_annotations__",
-    "__file__",
-    "__path__",
-}
 
 
 @dataclass(slots=True)
@@ -94,13 +73,23 @@ def explain_code(function: Callable[..., Any]) -> dict[str, str]:
 
 
 def _follow(root: Any) -> list[_Part]:
-    """All parts, in an order that the code alone decides; with a queue, as chains of calls can be long."""
+    """All parts, in an order that the code alone decides, without what any of them changes."""
+    state: set[str | int] = set()
+    while True:
+        known = len(state)
+        parts = _followed(root, state)
+        if len(state) == known:
+            return parts
+
+
+def _followed(root: Any, state: set[str | int]) -> list[_Part]:
+    """All parts but `state`, which it adds to; with a queue, as chains of calls can be long."""
     parts: list[_Part] = []
     numbers: dict[Any, int] = {}
     alive: list[Any] = []
-    waiting: deque[tuple[_Part, _References]] = deque()
+    waiting: deque[tuple[_Part, References]] = deque()
 
-    def number(reference: _Reference) -> int:
+    def number(reference: Reference) -> int:
         value = _unwrap(reference.value)
         label = reference.label
         if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
@@ -118,10 +107,12 @@ def _follow(root: Any) -> list[_Part]:
             waiting.append((parts[-1], references))
         return numbers[key]
 
-    number(_Reference(root, type(root).__qualname__))
+    number(Reference(root, type(root).__qualname__))
     while waiting:
         part, references = waiting.popleft()
-        part.edges = [(name, number(references[name])) for name in sorted(references)]
+        state.update(key for found in references.values() if found.state for key in found.keys if key)
+        names = [name for name in sorted(references) if state.isdisjoint(references[name].keys)]
+        part.edges = [(name, number(references[name])) for name in names]
     return parts
 
 
@@ -136,7 +127,7 @@ def _unwrap(value: Any) -> Any:
             return value
 
 
-def _describe(value: Any, label: str) -> tuple[str, _References]:
+def _describe(value: Any, label: str) -> tuple[str, References]:
     """A value as text, and what it refers to."""
     if isinstance(value, types.FunctionType):
         return _describe_function(value)
@@ -146,10 +137,10 @@ def _describe(value: Any, label: str) -> tuple[str, _References]:
         return f"module {library_name(value.__name__)}", {}
     if isinstance(value, functools.partial):
         state: dict[Any, Any] = dict(enumerate(value.args)) | value.keywords
-        return "partial", {"func": _Reference(value.func, f"{label}.func"), **_members(label, state)}
+        return "partial", {"func": Reference(value.func, f"{label}.func"), **_members(label, state)}
     if isinstance(value, types.MethodType):
-        owner = _Reference(value.__self__, f"{label}.__self__")
-        return "method", {"function": _Reference(value.__func__), "self": owner}
+        owner = Reference(value.__self__, f"{label}.__self__")
+        return "method", {"function": Reference(value.__func__), "self": owner}
     if isinstance(value, _BUILT_IN):
         return _describe_built_in(value, label)
     if _holds_code(value):
@@ -159,42 +150,43 @@ def _describe(value: Any, label: str) -> tuple[str, _References]:
     return f"value {_content(value)}", {}
 
 
-def _describe_function(function: types.FunctionType) -> tuple[str, _References]:
+def _describe_function(function: types.FunctionType) -> tuple[str, References]:
     code, namespace = function.__code__, function.__globals__
     name = f"{function.__module__}.{function.__qualname__}"
-    closure = _closure(function)
+    closure = closure_of(function)
     references = dict(closure)
     if "__wrapped__" in vars(function):
-        references["__wrapped__"] = _Reference(vars(function)["__wrapped__"], f"{name}.__wrapped__")
+        references["__wrapped__"] = Reference(vars(function)["__wrapped__"], f"{name}.__wrapped__")
     if not is_project(function):
         # A library's wrapper matters for the functions of the project that it holds.
         held = {key: reference for key, reference in references.items() if callable(reference.value)}
         return f"external {library_name(namespace.get('__name__'))} {code.co_qualname}", held
     defaults: dict[Any, Any] = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
     for key, value in defaults.items():
-        references[f"default {key}"] = _Reference(value, f"{name}.default {key}")
-    references |= _reads(code, namespace, closure)
+        references[f"default {key}"] = Reference(value, f"{name}.default {key}")
+    references |= reads_of(code, namespace, closure)
     origin = source(code.co_filename)
     node = origin.function(code) if origin else None
     if origin is None or node is None:
         return f"bytecode {code_text(code)}", references
-    references |= _imported(origin, node, namespace)
+    references |= imports_of(origin, node, namespace)
+    references |= _changed(node, references, namespace)
     return f"function {origin.text(node, _weft_decorators(origin, node, namespace))}", references
 
 
-def _describe_class(cls: type) -> tuple[str, _References]:
+def _describe_class(cls: type) -> tuple[str, References]:
     if not is_project(cls):
         return f"external {library_name(cls.__module__)} {cls.__qualname__}", {}
-    references: _References = {}
+    references: References = {}
     for place, base in enumerate((*cls.__bases__, type(cls))):
         if base not in (object, type):
-            references[f"base {place}"] = _Reference(base)
+            references[f"base {place}"] = Reference(base)
     prefix = f"{cls.__qualname__}."
     members = {name: _functions_in(member) for name, member in vars(cls).items()}
     methods = [
         one for found in members.values() for one in found if one.__code__.co_qualname.startswith(prefix)
     ]
-    closure = {name: there for method in methods for name, there in _closure(method).items()}
+    closure = {name: there for method in methods for name, there in closure_of(method).items()}
     references |= closure
     module = sys.modules.get(cls.__module__)
     file = methods[0].__code__.co_filename if methods else getattr(module, "__file__", None)
@@ -208,25 +200,26 @@ def _describe_class(cls: type) -> tuple[str, _References]:
             if members[name] or not name.startswith("__"):
                 for place, value in enumerate(members[name] or [member]):
                     label = f"{cls.__module__}.{prefix}{name}"
-                    references[f"member {name} {place}"] = _Reference(value, label)
+                    references[f"member {name} {place}"] = Reference(value, label)
         return f"class {cls.__qualname__}", references
-    references |= _reads(body, namespace, closure) | _imported(origin, node, namespace)
+    references |= reads_of(body, namespace, closure) | imports_of(origin, node, namespace)
+    references |= _changed(node, references, namespace)
     return f"class {origin.text(node)}", references
 
 
-def _describe_built_in(value: Any, label: str) -> tuple[str, _References]:
+def _describe_built_in(value: Any, label: str) -> tuple[str, References]:
     owner = getattr(value, "__self__", None)
     module = getattr(value, "__module__", None) or type(owner).__module__
     described = f"external {library_name(module)} {value.__qualname__}"
     if owner is None or isinstance(owner, types.ModuleType | type):
         return described, {}
-    return described, {"self": _Reference(owner, f"{label}.__self__")}
+    return described, {"self": Reference(owner, f"{label}.__self__")}
 
 
-def _describe_instance(value: Any, label: str) -> tuple[str, _References]:
+def _describe_instance(value: Any, label: str) -> tuple[str, References]:
     """A callable object, or one of a class of the project: its class and its state."""
     cls = type(value)
-    references = {"class": _Reference(cls)}
+    references = {"class": Reference(cls)}
     state: dict[Any, Any] | None = getattr(value, "__dict__", None)
     if is_project(cls):
         slots = [
@@ -235,12 +228,12 @@ def _describe_instance(value: Any, label: str) -> tuple[str, _References]:
         own = {**(state or {}), **{name: getattr(value, name) for name in slots}}
         base = next((base for base in _VALUES if isinstance(value, base)), None)
         if base is not None:
-            references["content"] = _Reference(base(value), label)
+            references["content"] = Reference(base(value), label)
         described = "" if own or base else _content(value)
         return f"instance {described}", references | _members(label, own)
     # A library's object (a cache, a compiler) fills its private state as it is used.
     if callable(getattr(value, "__wrapped__", None)):
-        return "callable", references | {"__wrapped__": _Reference(value.__wrapped__, label)}
+        return "callable", references | {"__wrapped__": Reference(value.__wrapped__, label)}
     public = {name: one for name, one in (state or {}).items() if not str(name).startswith("_")}
     described = "" if public else f"{getattr(value, '__name__', '')} {_content(value)}"
     return f"callable {described}", references | _members(label, public)
@@ -258,8 +251,8 @@ def _items(container: Any) -> dict[Any, Any]:
     return container if isinstance(container, dict) else dict(enumerate(container))
 
 
-def _members(label: str, state: Mapping[Any, Any]) -> _References:
-    return {f"item {key!r}": _Reference(value, f"{label}[{key!r}]") for key, value in state.items()}
+def _members(label: str, state: Mapping[Any, Any]) -> References:
+    return {f"item {key!r}": Reference(value, f"{label}[{key!r}]") for key, value in state.items()}
 
 
 def _functions_in(member: Any) -> list[types.FunctionType]:
@@ -269,73 +262,18 @@ def _functions_in(member: Any) -> list[types.FunctionType]:
     return [one for one in found if isinstance(one, types.FunctionType)]
 
 
-def _closure(function: types.FunctionType) -> _References:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue
-        found[name] = _Reference(value, f"{function.__module__}.{function.__qualname__}.{name}")
-    return found
-
-
-def _reads(code: types.CodeType, namespace: Mapping[str, Any], closure: _References) -> _References:
-    """The globals that a code reads, and what it reads off the project's modules."""
-    found: _References = {}
-    for free, (root, *attributes) in names_read(code):
-        if free and root in closure:
-            found |= _attributes(root, closure[root], attributes)
-        elif not free and root in namespace and root not in _OF_EVERY_MODULE:
-            label = f"{namespace.get('__name__', '?')}.{root}"
-            found |= _attributes(root, _Reference(namespace[root], label), attributes)
-    return found
-
-
-def _attributes(name: str, reference: _Reference, attributes: Iterable[str]) -> _References:
-    """What a chain such as ``helpers.sub.f`` means, walked as far as it goes through project modules."""
-    for attribute in attributes:
-        module = reference.value
-        if not isinstance(module, types.ModuleType) or not is_project_module(module.__name__):
-            break
-        if attribute not in vars(module):
-            break
-        name = f"{name}.{attribute}"
-        reference = _Reference(vars(module)[attribute], f"{module.__name__}.{attribute}")
-    return {name: reference}
-
-
-def _imported(origin: Source, node: ast.AST, namespace: Mapping[str, Any]) -> _References:
-    """What a function imports from the project when it runs."""
-    bound: _References = {}
-    for statement in origin.imports_within(node):
-        for alias in statement.names:
-            if isinstance(statement, ast.Import):
-                module = import_project_module(alias.name)
-                top = module and sys.modules.get(alias.name.partition(".")[0])
-                value, name = (module, alias.asname) if alias.asname else (top, alias.name.partition(".")[0])
-            else:
-                package = str(namespace.get("__package__") or "")
-                relative = "." * statement.level + (statement.module or "")
-                try:
-                    full = importlib.util.resolve_name(relative, package)
-                except ImportError:
-                    continue
-                module = import_project_module(full)
-                value, name = vars(module).get(alias.name) if module else None, alias.asname or alias.name
-                if module and value is None:
-                    value = import_project_module(f"{full}.{alias.name}")
-            if value is not None:
-                bound[name] = _Reference(value, f"{module.__name__ if module else ''}.{alias.name}")
-    found = {f"import {name}": reference for name, reference in bound.items()}
-    for part in ast.walk(node) if bound else ():
-        attributes: list[str] = []
-        while isinstance(part, ast.Attribute):
-            attributes.insert(0, part.attr)
-            part = part.value
-        if isinstance(part, ast.Name) and part.id in bound:
-            found |= _attributes(f"import {part.id}", bound[part.id], attributes)
-    return found
+def _changed(node: ast.AST, references: References, namespace: Mapping[str, Any]) -> References:
+    """The variables that a definition changes as it runs; a table of functions is code all the same."""
+    declared, inside = names_changed(node)
+    found = {name: references[name] for name in declared if name in references}
+    for name in declared - set(references) & set(namespace):
+        found[name] = Reference(namespace[name], f"{namespace.get('__name__', '?')}.{name}")
+    for name in inside & set(references):
+        value = references[name].value
+        callables = callable(value) or (_holds_code(value) and any(map(callable, _items(value).values())))
+        if not callables and not is_project(type(value)) and not isinstance(value, types.ModuleType):
+            found[name] = references[name]
+    return {name: replace(reference, state=True) for name, reference in found.items()}
 
 
 def _weft_decorators(origin: Source, node: ast.AST, namespace: Mapping[str, Any]) -> frozenset[int]:

@@ -25,6 +25,10 @@ _FREE = _operations("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF")
 _ATTRIBUTES = _operations("LOAD_ATTR", "LOAD_METHOD")
 _ATTRIBUTE_SHIFT = 1 if sys.version_info >= (3, 12) else 0
 _TRANSPARENT = _operations("CACHE", "PUSH_NULL", "EXTENDED_ARG")
+_CHANGING = frozenset({
+    "append", "appendleft", "extend", "extendleft", "add", "update", "insert", "pop", "popleft", "popitem",
+    "remove", "discard", "clear", "setdefault",
+})  # fmt: skip
 
 
 class Source:
@@ -213,6 +217,33 @@ def constant_text(value: Any) -> str:
         return f"{{{','.join(sorted(map(constant_text, value)))}}}"
     # repr refuses integers of thousands of digits.
     return hex(value) if type(value) is int else repr(value)
+
+
+def names_changed(node: ast.AST) -> tuple[set[str], set[str]]:
+    """Names that a definition declares global or nonlocal, and those of containers that it changes.
+
+    The second are dotted, as in ``CALLS.append(x)`` or ``helpers.COUNT[x] += 1``; they may be local ones.
+    """
+    declared: set[str] = set()
+    containers: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Global | ast.Nonlocal):
+            declared.update(part.names)
+        elif isinstance(part, ast.Subscript):
+            containers.add("" if isinstance(part.ctx, ast.Load) else _dotted(part.value))
+        elif isinstance(part, ast.Attribute) and part.attr in _CHANGING:
+            containers.add(_dotted(part.value))
+    return declared, containers - {""}
+
+
+def _dotted(node: ast.AST) -> str:
+    """``a.b`` for ``a.b`` and ``a.b[0]``, an empty string for what does not begin with a name."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        if isinstance(node, ast.Attribute):
+            attributes.insert(0, node.attr)
+        node = node.value
+    return ".".join([node.id, *attributes]) if isinstance(node, ast.Name) else ""
 
 
 def names_read(code: types.CodeType) -> Iterator[tuple[bool, list[str]]]:

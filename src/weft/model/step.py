@@ -154,8 +154,10 @@ class Step:
         arguments = [p.argument for p in self.parameters]
         for option in ("defaults", "bound", "renames"):
             for key in getattr(self, option):
-                if key not in arguments and key not in (p.name for p in self.parameters) and not (
-                    option == "renames" and key in outputs
+                if (
+                    key not in arguments
+                    and key not in (p.name for p in self.parameters)
+                    and not (option == "renames" and key in outputs)
                 ):
                     raise WiringError(
                         f"step {self.name!r}: {option} names {key!r}, which is not an argument of "
@@ -168,7 +170,9 @@ class Step:
         spec = self.spec
         if spec is None:
             if self.sizes:
-                raise WiringError(f"step {self.name!r}: sizes are for axes that its mapspec opens; it has none.")
+                raise WiringError(
+                    f"step {self.name!r}: sizes are for axes that its mapspec opens; it has none."
+                )
             return
         for array in spec.inputs:
             if array.name not in names:
@@ -256,7 +260,9 @@ class Step:
         name = self._outer(p.name)
         default = self.defaults.get(p.name, self.defaults.get(name, p.default))
         annotation = self.annotations.get(p.name, REQUIRED)
-        return Parameter(name, p.name, p.kind is p.KEYWORD_ONLY, default, annotation, self._injection(p.name, annotation))
+        return Parameter(
+            name, p.name, p.kind is p.KEYWORD_ONLY, default, annotation, self._injection(p.name, annotation)
+        )
 
     def _injection(self, argument: str, annotation: Any) -> str | None:
         if argument == self.resources_variable:

@@ -66,17 +66,21 @@ class Axis:
         """
         length = self.length or 0
         if isinstance(chosen, slice):
-            return self.positions[chosen]
+            # Of a long axis only what is chosen is ever made.
+            sliced = np.arange(*chosen.indices(length))
+            return sliced if self.selection is None else self.selection[sliced]
         listed = np.atleast_1d(np.asarray(chosen))
         if listed.dtype == bool and len(listed) == length:
             return self.positions[listed]
         if listed.size and listed.dtype.kind not in "iu":
-            raise InvalidInput(f"axis {self.name!r}: positions are whole numbers, slices or lists, got {chosen!r}.")
+            raise InvalidInput(
+                f"axis {self.name!r}: positions are whole numbers, slices or lists, got {chosen!r}."
+            )
         listed = listed.astype(np.int64)
         bad = listed[(listed < -length) | (listed >= length)]
         if bad.size:
             raise InvalidInput(f"axis {self.name!r} has {length} positions, there is no {int(bad[0])}.")
-        return self.positions[listed]
+        return listed % max(length, 1) if self.selection is None else self.selection[listed]
 
 
 def match(old: Sequence[Column], new: Sequence[Column]) -> tuple[Positions | None, Positions]:
@@ -121,7 +125,11 @@ def _equal(a: Column, b: Column) -> bool:
     if type(a) is not type(b) or len(a) != len(b):
         return False
     if isinstance(first, np.ndarray):
-        return isinstance(second, np.ndarray) and first.dtype == second.dtype and bool(np.array_equal(first, second))
+        return (
+            isinstance(second, np.ndarray)
+            and first.dtype == second.dtype
+            and bool(np.array_equal(first, second))
+        )
     return not isinstance(second, np.ndarray) and list(first) == list(second)
 
 
@@ -155,5 +163,7 @@ def chosen(axes: Mapping[str, Axis], indices: Mapping[str, Any]) -> dict[str, Po
     """Storage positions that an ``indices`` option selects, for each axis that it names."""
     unknown = [name for name in indices if name not in axes]
     if unknown:
-        raise InvalidInput(f"indices names the axis {unknown[0]!r}; the axes are {', '.join(axes) or 'none'}.")
+        raise InvalidInput(
+            f"indices names the axis {unknown[0]!r}; the axes are {', '.join(axes) or 'none'}."
+        )
     return {name: np.unique(axes[name].select(value)) for name, value in indices.items()}

@@ -63,7 +63,9 @@ class Grid:
 
     def holds(self, block: Sequence[int]) -> bool:
         """Whether the block lies within the grid."""
-        return len(block) == len(self.counts) and all(0 <= i < n for i, n in zip(block, self.counts, strict=True))
+        return len(block) == len(self.counts) and all(
+            0 <= i < n for i, n in zip(block, self.counts, strict=True)
+        )
 
     def box(self, block: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """Storage positions ``(low, high)`` of the block along each axis, clipped to the shape."""

@@ -56,7 +56,9 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
         earlier = needed.union(*(above[g] for g in needed)) if needed else set()
         chosen = None
         for candidate in sorted(needed, reverse=True):
-            if _joins(graph, step, groups[candidate], kind) and not any(candidate in above[g] for g in needed):
+            if _joins(graph, step, groups[candidate], kind) and not any(
+                candidate in above[g] for g in needed
+            ):
                 chosen = candidate
                 break
         if chosen is None:
@@ -71,7 +73,9 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
             for g, set_above in enumerate(above):
                 if chosen in set_above:
                     above[g] |= new
-    return tuple(Group(tuple(steps)) for _, steps in sorted(enumerate(groups), key=lambda pair: _rank(above, pair[0])))
+    return tuple(
+        Group(tuple(steps)) for _, steps in sorted(enumerate(groups), key=lambda pair: _rank(above, pair[0]))
+    )
 
 
 def _rank(above: list[set[int]], group: int) -> tuple[int, int]:
@@ -112,7 +116,8 @@ def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
     for read in reads(graph, group):
         made = graph.producer[read.name]
         along = tuple(
-            axis for axis, taken in zip(graph.axes.get(read.name, ()), read.indices, strict=True)
+            axis
+            for axis, taken in zip(graph.axes.get(read.name, ()), read.indices, strict=True)
             if taken is not None and axis in made.axes
         )
         whole = any(axis not in along for axis in made.axes) or None in read.indices
@@ -123,7 +128,9 @@ def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
     return tuple(found)
 
 
-def required(need: Need, group_axes: Iterable[str], box: tuple[tuple[int, int], ...], axes: tuple[str, ...], grid: Grid) -> tuple[slice, ...]:
+def required(
+    need: Need, group_axes: Iterable[str], box: tuple[tuple[int, int], ...], axes: tuple[str, ...], grid: Grid
+) -> tuple[slice, ...]:
     """Blocks of a producer (its `axes` and `grid`) that a consumer's block (its axes and box) waits for."""
     spans = dict(zip(group_axes, box, strict=True))
     return grid.covering([spans[a] if a in need.along else None for a in axes])

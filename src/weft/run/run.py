@@ -15,13 +15,13 @@ from weft.engine.session import Session
 from weft.engine.study import Study
 from weft.engine.survey import Survey, without_stale
 from weft.engine.values import Assembled, Values
-from weft.errors import InvalidInput, MissingResult, WiringError
+from weft.errors import InvalidInput, MissingResult
+from weft.model.columns import concat
 from weft.model.step import nearest
 from weft.run.care import Care
 from weft.run.export import Export
 from weft.run.going_on import GoingOn
 from weft.run.tables import Tables
-from weft.store.commits import DONE
 from weft.store.fs import current
 from weft.store.record import RunDirectory
 
@@ -39,7 +39,9 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
     array([2, 4])
     """
 
-    def __init__(self, study: Study, session: Session | None = None, trust: bool = True, pipeline: Any = None) -> None:
+    def __init__(
+        self, study: Study, session: Session | None = None, trust: bool = True, pipeline: Any = None
+    ) -> None:
         self._study = study
         self._session = session
         self._trust = trust
@@ -113,7 +115,9 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
     def _known(self, name: str) -> None:
         graph = self._study.graph
         if name not in graph.producer and name not in self._study.inputs:
-            raise KeyError(f"There is no result {name!r}.{nearest(name, graph.producer)} Results: {', '.join(graph.outputs)}.")
+            raise KeyError(
+                f"There is no result {name!r}.{nearest(name, graph.producer)} Results: {', '.join(graph.outputs)}."
+            )
 
     def __getitem__(self, name: str) -> Any:
         """One value, or an array of native dtype with its axes in order.
@@ -166,7 +170,7 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         step = study.graph.producer.get(name)
         shape = study.array_shape(name)
         if shape is None or (step is not None and study.grid(step) is None and 0 not in shape):
-            return Assembled(np.empty(0), shape or (1,), np.empty(0, np.int64))  # type: ignore[arg-type]
+            return Assembled(concat([]), shape or (1,), np.empty(0, np.int64))
         found = self._values.assemble(name, chosen)
         if step is not None and Fetcher(study).reads_whole(step):
             return without_stale(Survey(study), step.name, name, found, chosen)
@@ -226,7 +230,9 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
             given = self._study.inputs.get(label)
             if given is None or len(given.axes) != 1 or given.axes[0] not in axes:
                 labels = [n for n, v in self._study.inputs.items() if len(v.axes) == 1 and v.axes[0] in axes]
-                raise InvalidInput(f"{name!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}.")
+                raise InvalidInput(
+                    f"{name!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}."
+                )
             values = self._values.whole(label).array()
             found[given.axes[0]] = _where(label, values, wanted)
         return found
@@ -235,7 +241,9 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         axes = self._study.graph.axes.get(name, ())
         for axis in where:
             if axis not in axes:
-                raise InvalidInput(f"{name!r} has no axis {axis!r}.{nearest(axis, axes)} Its axes: {', '.join(axes) or 'none'}.")
+                raise InvalidInput(
+                    f"{name!r} has no axis {axis!r}.{nearest(axis, axes)} Its axes: {', '.join(axes) or 'none'}."
+                )
 
     # Live
 
@@ -321,5 +329,3 @@ def list_runs(directory: str | os.PathLike[str] = "runs") -> list[dict[str, Any]
             info = RunDirectory(path, current()).info()
             found.append({"path": path, "name": info["name"], "created": info["created"]})
     return sorted(found, key=lambda run: float(run["created"]), reverse=True)
-
-

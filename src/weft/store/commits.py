@@ -132,7 +132,12 @@ class BlockState:
     @cached_property
     def whole(self) -> Commit | None:
         """The one commit that alone makes the state of the block, if there is such a one."""
-        if len(self.commits) == 1 and not self.outranked and not self.commits[0].failed and len(self.commits[0].done) == 1:
+        if (
+            len(self.commits) == 1
+            and not self.outranked
+            and not self.commits[0].failed
+            and len(self.commits[0].done) == 1
+        ):
             return self.commits[0]
         return None
 

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import msgpack
 import numpy as np
 
-from weft.errors import CorruptResult
 from weft.model.columns import Column, from_parts
 from weft.plan.blocks import Block
 from weft.store import frames
@@ -35,12 +34,15 @@ class FilesStore:
 
     name: ClassVar[str] = "files"
     durable: ClassVar[bool] = True
-    features: ClassVar[frozenset[str]] = frozenset({"parallel_jobs", "parallel_elements", "schedulers", "submission"})
+    features: ClassVar[frozenset[str]] = frozenset(
+        {"parallel_jobs", "parallel_elements", "schedulers", "submission"}
+    )
 
     def __init__(self, root: str, fs: FileSystem, trust: bool = True) -> None:
         self.root = root
         self.fs = fs
         self.trust = trust
+        self._durable: set[str] = set()  # folders whose names were made so by this process
 
     def _folder(self, step: str, identity: str) -> str:
         return f"{self.root}/{results_folder(step, identity)}"
@@ -73,18 +75,24 @@ class FilesStore:
             header["failures"] = len(buffers)
             buffers.append(msgpack.packb([asdict(failure) for failure in payload.failures]))
         chunks = frames.write(header, buffers)
-        path = self.path(commit)
-        try:
-            self.fs.write_new(path, chunks)
-        except FileNotFoundError:
-            self.fs.make_dirs(self._folder(commit.step, commit.identity))
-            self.fs.write_new(path, chunks)
+        folder = self._folder(commit.step, commit.identity)
+        if folder not in self._durable:
+            self.fs.make_dirs(folder)
+            self._durable.add(folder)
+        self.fs.write_new(self.path(commit), chunks)
         return replace(commit, nbytes=sum(len(c) if isinstance(c, bytes) else c.nbytes for c in chunks))
 
     def names(self, step: str, identity: str) -> list[str]:
         """Names of the commits of a step's identity."""
         folder = self._folder(step, identity)
         return [name[: -len(SUFFIX)] for name in self.fs.listdir(folder) if name.endswith(SUFFIX)]
+
+    def settle(self, step: str, identity: str) -> None:
+        """Make durable what is listed: who wrote it may have been killed before that."""
+        folder = self._folder(step, identity)
+        if self.fs.exists(folder):
+            self.fs.make_dirs(folder)
+            self.fs.settle(folder)
 
     def header(self, step: str, identity: str, name: str) -> Commit:
         """A commit without its values.
@@ -96,7 +104,9 @@ class FilesStore:
         FileNotFoundError
             If it was superseded and removed since it was listed.
         """
-        return self._commit(frames.open_frame(self.fs, f"{self._folder(step, identity)}/{name}{SUFFIX}"), name)
+        return self._commit(
+            frames.open_frame(self.fs, f"{self._folder(step, identity)}/{name}{SUFFIX}"), name
+        )
 
     @staticmethod
     def _commit(frame: frames.Frame, name: str) -> Commit:

@@ -59,7 +59,9 @@ def open_frame(fs: FileSystem, path: str, check_size: bool = True) -> Frame:
     """
     head = fs.read(path, 0, FIRST_READ)
     if len(head) < PREFIX.size or not head.startswith(MAGIC):
-        raise CorruptResult(f"{path} is not a file that weft wrote, or its start is damaged. Run 'weft verify'.")
+        raise CorruptResult(
+            f"{path} is not a file that weft wrote, or its start is damaged. Run 'weft verify'."
+        )
     _, length, checksum = PREFIX.unpack_from(head)
     end = PREFIX.size + length
     text = head[PREFIX.size : end] if len(head) >= end else fs.read(path, PREFIX.size, length)

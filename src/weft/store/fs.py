@@ -231,6 +231,10 @@ class FileSystem:
         if self.disk.kind(place) != "directory":
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
 
+    def settle(self, path: StrPath) -> None:
+        """Make the names in a directory durable: who made them may have been killed before that."""
+        self.disk.sync_dir(os.fspath(path))
+
     def remove(self, path: StrPath, missing_ok: bool = False) -> None:
         """Remove a file; after a loss of power it may be back."""
         try:

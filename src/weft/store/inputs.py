@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,5 +91,3 @@ class StoredColumn(Column):
     def parts(self) -> tuple[dict[str, Any], list[memoryview | bytes]]:
         """See `Column.parts`."""
         return self.whole().parts()
-
-

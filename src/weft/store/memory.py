@@ -35,6 +35,9 @@ class MemoryStore:
         """Names of the commits of a step's identity."""
         return list(self._commits.get((step, identity), {}))
 
+    def settle(self, step: str, identity: str) -> None:
+        """Nothing here outlives the process."""
+
     def header(self, step: str, identity: str, name: str) -> Commit:
         """A commit without its values."""
         return self._commits[step, identity][name][0]

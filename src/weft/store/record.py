@@ -109,11 +109,14 @@ class Change:
     def from_json(cls, data: Mapping[str, Any]) -> Change:
         """Rebuild from what `asdict` and JSON made of it."""
         steps = {
-            name: StepRecord(**{**r, **{key: tuple(r[key]) for key in ("needs", "bases", "outputs", "inputs", "after")}})
+            name: StepRecord(
+                **{**r, **{key: tuple(r[key]) for key in ("needs", "bases", "outputs", "inputs", "after")}}
+            )
             for name, r in data["steps"].items()
         }
         inputs = {
-            name: InputRecord(r["digest"], tuple(r["axes"]), tuple(r["shape"])) for name, r in data["inputs"].items()
+            name: InputRecord(r["digest"], tuple(r["axes"]), tuple(r["shape"]))
+            for name, r in data["inputs"].items()
         }
         axes = {name: AxisRecord(**r) for name, r in data["axes"].items()}
         resets = tuple(
@@ -168,6 +171,12 @@ class RunDirectory:
             )
         return info
 
+    def settle(self) -> None:
+        """Make durable what is recorded, before anything is built upon it: its writer may have been killed."""
+        self.fs.settle(self.path)
+        if self.fs.exists(f"{self.path}/{CHANGES}"):
+            self.fs.settle(f"{self.path}/{CHANGES}")
+
     def create(self, info: Mapping[str, Any]) -> None:
         """Write run.json, unless another driver just did."""
         self.fs.make_dirs(self.path)
@@ -176,7 +185,9 @@ class RunDirectory:
 
     def numbers(self) -> list[int]:
         """Numbers of the changes, ascending."""
-        return sorted(int(name[:6]) for name in self.fs.listdir(f"{self.path}/{CHANGES}") if name.endswith(".json"))
+        return sorted(
+            int(name[:6]) for name in self.fs.listdir(f"{self.path}/{CHANGES}") if name.endswith(".json")
+        )
 
     def change(self, number: int | None = None) -> Change | None:
         """A change, by default the last one; None if there is none yet."""
@@ -197,8 +208,10 @@ class RunDirectory:
 
     def _put(self, folder: str, digest: str, chunks: Sequence[bytes | memoryview]) -> None:
         path = f"{self.path}/{folder}/{digest}"
-        if not self.fs.exists(path):
-            self.fs.make_dirs(f"{self.path}/{folder}")
+        self.fs.make_dirs(f"{self.path}/{folder}")
+        if self.fs.exists(path):
+            self.fs.settle(f"{self.path}/{folder}")
+        else:
             self.fs.write_new(path, chunks)
 
     def put_value(self, digest: str, value: Any) -> None:
@@ -213,7 +226,11 @@ class RunDirectory:
             meta, parts = column[low : low + step].parts()
             metas.append([meta, len(buffers), len(parts)])
             buffers += parts
-        self._put(INPUTS, digest, frames.write({"kind": "column", "n": len(column), "step": step, "chunks": metas}, buffers))
+        self._put(
+            INPUTS,
+            digest,
+            frames.write({"kind": "column", "n": len(column), "step": step, "chunks": metas}, buffers),
+        )
 
     def value(self, digest: str) -> Any:
         """A whole input."""
@@ -226,7 +243,9 @@ class RunDirectory:
         chunks = frame.header["chunks"]
         if len(chunks) == 1:
             meta, first, count = chunks[0]
-            return from_parts(meta, frames.read(self.fs, frame, range(first, first + count)), trust=self.trust)
+            return from_parts(
+                meta, frames.read(self.fs, frame, range(first, first + count)), trust=self.trust
+            )
         return StoredColumn(self.fs, frame, self.trust)
 
     def put_code(self, digest: str, data: bytes) -> None:

@@ -25,6 +25,7 @@ class CommitStore(Protocol):
 
     def commit(self, commit: Commit, payload: Payload) -> Commit: ...
     def names(self, step: str, identity: str) -> list[str]: ...
+    def settle(self, step: str, identity: str) -> None: ...
     def header(self, step: str, identity: str, name: str) -> Commit: ...
     def columns(self, commit: Commit, outputs: Any) -> list[Column]: ...
     def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None: ...
@@ -71,7 +72,12 @@ class Results:
     """
 
     def __init__(
-        self, store: CommitStore, step: str, identity: str, bases: Sequence[str] = (), resets: Sequence[Reset] = ()
+        self,
+        store: CommitStore,
+        step: str,
+        identity: str,
+        bases: Sequence[str] = (),
+        resets: Sequence[Reset] = (),
     ) -> None:
         self.store = store
         self.step = step
@@ -107,6 +113,12 @@ class Results:
             self.remove(known[name])
         return self
 
+    def settle(self) -> Results:
+        """Make durable what was seen, before anything is built upon it."""
+        for identity in (*self.bases, self.identity):
+            self.store.settle(self.step, identity)
+        return self
+
     def add(self, commit: Commit) -> None:
         """Count a commit that was just made."""
         self.commits.setdefault(commit.block, {})[commit.name] = commit
@@ -128,7 +140,9 @@ class Results:
         state = self._states.get(block)
         if state is None or state.capacity != grid.capacity:
             commits = list(self.commits.get(block, {}).values())
-            state = self._states[block] = BlockState(grid.capacity, commits, self._outranked(grid, block, commits))
+            state = self._states[block] = BlockState(
+                grid.capacity, commits, self._outranked(grid, block, commits)
+            )
             while len(self._states) > KEPT_STATES:  # a merged state takes 13 bytes an element
                 self._states.pop(next(iter(self._states)), None)
         return state
@@ -146,7 +160,9 @@ class Results:
                 found.append((reset.epoch, local))
         return found
 
-    def read(self, grid: Grid, output: str, positions: Sequence[Positions], cell: Positions | None = None) -> Column:
+    def read(
+        self, grid: Grid, output: str, positions: Sequence[Positions], cell: Positions | None = None
+    ) -> Column:
         """Values of done elements at storage positions (one array for each axis of the step).
 
         Parameters
@@ -154,12 +170,16 @@ class Results:
         cell
             For axes that the step opens: which cell of each element.
         """
-        number, local = grid.locate(positions) if positions else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+        number, local = (
+            grid.locate(positions) if positions else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+        )
         if not positions and cell is not None:
             number, local = np.zeros(len(cell), np.int64), np.zeros(len(cell), np.int64)
         pieces: list[Column] = []
         order: list[Positions] = []
-        blocks = np.unique(number) if len(number) and number[0] != number[-1] or len(number) > 1 else number[:1]
+        blocks = (
+            np.unique(number) if (len(number) and number[0] != number[-1]) or len(number) > 1 else number[:1]
+        )
         for block in blocks.tolist():
             which = np.flatnonzero(number == block) if len(blocks) > 1 else np.arange(len(number))
             state = self.state(grid, grid.at(block))
@@ -184,7 +204,11 @@ class Results:
 
 
 def _taken(column: Column, places: Positions) -> Column:
-    if len(places) and places[-1] - places[0] == len(places) - 1 and (len(places) < 3 or bool((np.diff(places) == 1).all())):
+    if (
+        len(places)
+        and places[-1] - places[0] == len(places) - 1
+        and (len(places) < 3 or bool((np.diff(places) == 1).all()))
+    ):
         low = int(places[0])
         return column if low == 0 and len(places) == len(column) else column[low : low + len(places)]
     return column.take(places)

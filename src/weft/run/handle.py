@@ -1,0 +1,154 @@
+"""What every part of a `Run` stands on: the study, who drives it, and how the two are kept up to date."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from weft.engine.lease import Lease
+from weft.engine.opening import RecordedFunction, load_code, load_study
+from weft.engine.session import Session
+from weft.engine.study import Study
+from weft.engine.survey import Survey
+from weft.engine.values import Values
+from weft.errors import InvalidInput, RunLocked, UnsafePayload
+from weft.model.graph import Graph
+from weft.model.step import Step, nearest
+from weft.plan.blocks import Positions
+from weft.run import places
+from weft.store.fs import current
+from weft.store.record import RunDirectory
+
+
+class Handle:
+    """A study in the hand.
+
+    Parameters
+    ----------
+    session
+        The driver at work in this process, if it is or was here.
+    pipeline
+        Where the run came from, for its functions.
+    sealed
+        Why this run cannot be changed: what it is instead of a run directory.
+    """
+
+    def __init__(
+        self, study: Study, session: Session | None = None, trust: bool = True, pipeline: Any = None, sealed: str = ""
+    ) -> None:
+        self._study = study
+        self._session = session
+        self._trust = trust
+        self._pipeline = pipeline
+        self._sealed = sealed
+        self._values = Values(study)
+
+    @property
+    def path(self) -> str | None:
+        """The run directory; None in memory."""
+        return self._study.path
+
+    @property
+    def _live(self) -> bool:
+        return self._session is not None and not self._session.over.is_set()
+
+    def _directory(self) -> RunDirectory:
+        if self.path is None:
+            raise InvalidInput("This run is in memory; only a run with a run_dir has files.")
+        return RunDirectory(self.path, current(), self._trust)
+
+    def _sync(self) -> Study:
+        """The study as it is now on disk; in memory, and in a snapshot, as it is."""
+        study = self._study
+        if study.path is None or self._live or self._sealed:
+            return study
+        if self._directory().numbers()[-1:] != [study.epoch]:
+            self._study = study = load_study(study.path, current(), trust=self._trust)
+            self._values = Values(study)
+        study.refresh()
+        return study
+
+    def _still(self) -> Study:
+        """The study as it is now, which no driver in this process changes while it is looked at."""
+        study = self._sync()
+        return frozen(study) if self._live else study
+
+    def _survey(self) -> Survey:
+        return Survey(self._still())
+
+    def _step(self, name: str) -> Step:
+        graph = self._study.graph
+        found = graph.steps.get(name) or graph.producer.get(name)
+        if found is None:
+            raise InvalidInput(f"There is no step {name!r}.{nearest(name, graph.steps)} Steps: {', '.join(graph.steps)}.")
+        return found
+
+    def _chosen(self, what: str, axes: Sequence[str], where: Mapping[str, Any]) -> dict[str, Positions]:
+        return places.chosen(self._study, self._values, what, axes, where)
+
+    def _executable(self, own: bool = False) -> Study:
+        """The study with its functions.
+
+        Parameters
+        ----------
+        own
+            Those of the pipeline that the run came from, where it has them; else the recorded ones.
+
+        Raises
+        ------
+        UnsafePayload
+            If recorded code would have to be loaded and the run was opened untrusted.
+        StoreError
+            If it cannot be loaded here.
+        """
+        study = self._sync()
+        graph = study.graph
+        if not any(isinstance(step.function, RecordedFunction) for step in graph.order):
+            return study
+        known: dict[str, Step] = dict(self._pipeline.graph.steps) if own and self._pipeline is not None else {}
+        if not set(graph.steps) <= set(known):
+            if not self._trust:
+                raise UnsafePayload(
+                    f"{self.path} was opened with trust=False, and its functions are code: open it with trust=True."
+                )
+            change = self._directory().change(study.epoch)
+            assert change is not None
+            known = {**{step.name: step for step in load_code(self._directory(), change.code)}, **known}
+        return frozen(study, Graph([known.get(step.name, step) for step in graph.order]))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[RunDirectory]:
+        """Hold the lease of the run directory while something is changed in it.
+
+        Raises
+        ------
+        InvalidInput
+            If there is no directory to change.
+        RunLocked
+            If a driver is at work.
+        """
+        self._changeable()
+        directory = self._directory()
+        lease = Lease(directory.path, directory.fs).take()
+        try:
+            yield directory
+        finally:
+            lease.release()
+
+    def _changeable(self) -> None:
+        if self._sealed:
+            raise InvalidInput(f"This is {self._sealed}: it can be read, not changed. Open the run directory itself.")
+        if self._live:
+            raise RunLocked("This run is being driven by this process. Wait for it (run.wait()) or stop it (run.cancel()).")
+
+
+def frozen(study: Study, graph: Graph | None = None) -> Study:
+    """A copy of a study with what is committed now, which others' commits do not change."""
+    copied = replace(study, graph=graph or study.graph, axes=dict(study.axes), blocks=dict(study.blocks), results={})
+    for name, results in copied.results.items():
+        held = study.results[name]
+        results.commits = {block: dict(commits) for block, commits in list(held.commits.items())}
+        results.inner, results.damaged, results.cache = dict(held.inner), dict(held.damaged), held.cache
+    return copied

@@ -1,0 +1,233 @@
+"""How a run stands: counts for each step, and the elements that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from weft.engine.arguments import Item
+from weft.engine.blame import located
+from weft.engine.calls import positional
+from weft.engine.failures import brief
+from weft.engine.survey import Survey
+from weft.engine.tracks import Count
+from weft.engine.worker import call_arguments
+from weft.model.table import Table
+from weft.store.commits import Commit, Failure
+
+if TYPE_CHECKING:
+    from weft.run.handle import Handle
+
+STATES = ("open", "queued", "running", "done", "failed", "blocked", "skipped")
+
+
+class Status(Mapping[str, dict[str, Any]]):
+    """The state of a run, and for each step how many of its elements are in which.
+
+    Attributes
+    ----------
+    state
+        ``"running"``; else ``"complete"``, ``"failed"`` (something failed) or ``"open"`` (something is left to do).
+    """
+
+    def __init__(self, state: str, steps: Mapping[str, dict[str, Any]]) -> None:
+        self.state = state
+        self._steps = dict(steps)
+
+    def __getitem__(self, step: str) -> dict[str, Any]:
+        return self._steps[step]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._steps)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def table(self) -> Table:
+        """A row for each step; states that no element is in are left out."""
+        used = [state for state in STATES if any(row[state] for row in self._steps.values())]
+        return Table(
+            {"step": name, **{s: row[s] for s in used}, "total": "?" if row["total"] is None else row["total"]}
+            for name, row in self._steps.items()
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.state}\n{self.table!r}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.state}</p>{self.table._repr_html_()}"
+
+
+def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]], live: bool) -> Status:
+    """Status from counts by step, and jobs under way: step, elements, and whether a worker has begun."""
+    steps = {}
+    for name, count in counts.items():
+        known = count.total is not None
+        left = max(0, (count.total or 0) - count.done - count.failed - count.blocked) if known else 0
+        steps[name] = {
+            "open": left, "queued": 0, "running": 0, "done": count.done, "failed": count.failed,
+            "blocked": count.blocked, "skipped": 0, "total": count.total, "seconds": count.seconds,
+        }  # fmt: skip
+    for name, n, begun in sent:
+        if name in steps:
+            row = steps[name]
+            moved = min(n, row["open"])
+            row["open"] -= moved
+            row["running" if begun else "queued"] += moved
+    if live:
+        return Status("running", steps)
+    if all(row["total"] is not None and row["done"] == row["total"] for row in steps.values()):
+        return Status("complete", steps)
+    return Status("failed" if any(row["failed"] for row in steps.values()) else "open", steps)
+
+
+@dataclass(frozen=True, eq=False)
+class ElementError:
+    """An element that failed, and why.
+
+    Attributes
+    ----------
+    step, index, coords
+        Which element: position on each axis, and the values of the inputs along them.
+    type, message, traceback
+        Of the exception.
+    cause
+        ``exception, timeout, death, unpicklable`` or ``shape``.
+    attempt, host, time
+        Which attempt failed for good, where, and when it had started (seconds since the epoch).
+    """
+
+    step: str
+    index: dict[str, int]
+    coords: dict[str, Any]
+    type: str
+    message: str
+    traceback: str
+    cause: str
+    attempt: int
+    host: str
+    time: float
+    _run: Handle = field(repr=False)
+    _item: Item = field(repr=False)
+
+    def arguments(self) -> dict[str, Any]:
+        """What the function was given, by the names of its arguments; random stream and context too."""
+        study = self._run._executable(own=True)
+        return call_arguments(study, study.graph.steps[self.step], self._item)
+
+    def reproduce(self) -> Any:
+        """Call the function once more, in this process, with the same arguments.
+
+        Returns
+        -------
+        object
+            What the function returns; nothing is committed. Raises what it raises.
+        """
+        study = self._run._executable(own=True)
+        step = study.graph.steps[self.step]
+        values = call_arguments(study, step, self._item)
+        return positional(step, [p.name for p in step.parameters])(*values.values())
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{axis}={position}" for axis, position in self.index.items())
+        values = ", ".join(f"{name}={brief(value)}" for name, value in self.coords.items())
+        first = (self.message.strip().splitlines() or [""])[0]
+        return (
+            f"step {self.step!r}{f' at {where}' if where else ''}{f' ({values})' if values else ''}: "
+            f"{self.type}{f': {first}' if first else ''}"
+        )
+
+    def row(self) -> dict[str, Any]:
+        """For a table."""
+        return {
+            "step": self.step, **self.index, **self.coords, "type": self.type, "message": self.message,
+            "cause": self.cause, "attempt": self.attempt, "host": self.host, "time": self.time,
+        }  # fmt: skip
+
+
+class Errors(Sequence[ElementError]):
+    """The failed elements of all steps, read from their commits when they are looked at."""
+
+    def __init__(self, run: Handle, survey: Survey) -> None:
+        self._run = run
+        self._survey = survey
+
+    @cached_property
+    def _parts(self) -> list[tuple[Commit, list[int]]]:
+        return list(self._found())
+
+    def _found(self) -> Iterator[tuple[Commit, list[int]]]:
+        """Commits that tell why elements failed, with those elements' local positions."""
+        survey = self._survey
+        for name, track in survey.tracks.items():
+            results = survey.study.results[name]
+            for _, number in sorted(key for key in track.failed if key[0] == name):
+                assert track.grid is not None
+                block = track.grid.at(number)
+                by: dict[str, tuple[Commit, list[int]]] = {}
+                told = results.state(track.grid, block).failed_by()
+                for local in sorted(track.failed[name, number]):
+                    by.setdefault(told[local].name, (told[local], []))[1].append(local)
+                yield from by.values()
+
+    def __len__(self) -> int:
+        return sum(len(local) for _, local in self._parts)
+
+    @property
+    def first(self) -> ElementError | None:
+        """The first error; the others are not read."""
+        return next(iter(self), None)
+
+    def __iter__(self) -> Iterator[ElementError]:
+        for commit, local in self._parts if "_parts" in vars(self) else self._found():
+            told = {failure.local: failure for failure in self._survey.study.store.failures(commit)}
+            for position in local:
+                yield self._error(commit, told[position])
+
+    @overload
+    def __getitem__(self, number: int) -> ElementError: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[ElementError]: ...
+    def __getitem__(self, number: int | slice) -> ElementError | list[ElementError]:
+        """One error, or a list of some."""
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        left = number + len(self) if number < 0 else number
+        for commit, local in self._parts:
+            if 0 <= left < len(local):
+                failures = self._survey.study.store.failures(commit)
+                return self._error(commit, next(f for f in failures if f.local == local[left]))
+            left -= len(local)
+        raise IndexError(f"There are {len(self)} errors, no number {number}.")
+
+    def _error(self, commit: Commit, failure: Failure) -> ElementError:
+        study, track = self._survey.study, self._survey.tracks[commit.step]
+        assert track.grid is not None
+        index, coords = located(study, commit.step, track.grid, commit.block, failure.local)
+        item = Item.of((commit.step,), commit.block, np.array([failure.local]))
+        return ElementError(
+            commit.step, index, coords, failure.type, failure.message, failure.traceback, failure.cause,
+            failure.attempt, commit.host, commit.started, self._run, item,
+        )  # fmt: skip
+
+    @property
+    def table(self) -> Table:
+        """A row for each."""
+        return Table(error.row() for error in self)
+
+    def to_dataframe(self) -> Any:
+        """A row for each, as a `pandas.DataFrame`."""
+        return self.table.to_dataframe()
+
+    def __repr__(self) -> str:
+        shown = Table(error.row() for error in self[:20])
+        more = f"\n… {len(self) - 20} more" if len(self) > 20 else ""
+        return f"{shown!r}{more}" if len(self) else "(no errors)"
+
+    def _repr_html_(self) -> str:
+        return Table(error.row() for error in self[:20])._repr_html_()
