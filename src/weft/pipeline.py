@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weft.engine.opening import absolute, memory_study, open_study
-from weft.engine.session import Options, Session
+from weft.engine.session import Options
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.step import nearest
+from weft.run.driving import drive
 from weft.run.run import Run
 from weft.store.fs import FileSystem, current
 from weft.store.record import RunDirectory
@@ -194,25 +195,12 @@ class Pipeline:
         RunLocked
             When another driver works on the directory.
         """
-        from weft.views.progress import observer_for
-
         options = Options(
             backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers), backend_options
         )  # fmt: skip
         _check_store(store, run_dir)
         study = self._study(inputs, run_dir, seed, on_change, force, shared)
-        watching = observer_for(progress)
-        session = Session(study, options, [*observers, *([watching] if watching else [])], lambda: None)
-        run = Run(study, session, pipeline=self)
-        if not wait:
-            session.start()
-            return run
-        try:
-            session.run()
-        finally:
-            if watching is not None:
-                watching.close()
-        return run
+        return Run(study, drive(study, options, progress, wait), pipeline=self)
 
     def _study(
         self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool

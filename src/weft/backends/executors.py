@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
+
+from weft.backends.following import follow
 
 
 class InlineExecutor(Executor):
@@ -84,12 +86,14 @@ class Processes:
 
     def start(self, n_jobs: int) -> Executor:
         """A new pool of processes."""
+        from concurrent.futures import ProcessPoolExecutor  # 10 ms, a tenth of importing weft
+
         initializer = self.given.get("initializer")
         return ProcessPoolExecutor(
             n_jobs,
             mp_context=self.context,
             initializer=_start_worker,
-            initargs=(n_jobs, initializer, self.given.get("initargs", ())),
+            initargs=(n_jobs, os.getpid(), initializer, self.given.get("initargs", ())),
             max_tasks_per_child=self.given.get("max_tasks_per_child"),
         )
 
@@ -102,14 +106,15 @@ class Processes:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(n_jobs: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]) -> None:
+def _start_worker(
+    n_jobs: int, driver: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
+) -> None:
     """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ.setdefault(variable, threads)
-    if initializer is not None:
-        initializer(*initargs)
+    follow(driver, initializer, initargs)
 
 
 class Loky:
@@ -128,7 +133,9 @@ class Loky:
         """The warm pool of this thread, or a new one."""
         from loky import get_reusable_executor
 
-        executor: Executor = get_reusable_executor(max_workers=n_jobs, **{"timeout": 300, **self.given})
+        initargs = (os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()))
+        options = {**self.given, "initializer": follow, "initargs": initargs}
+        executor: Executor = get_reusable_executor(max_workers=n_jobs, **options)
         return executor
 
     def stop(self, executor: Executor, kill: bool = False) -> None:

@@ -101,8 +101,8 @@ def draw_accuracy(run: Run, path: str) -> None:
     cells: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.5}
     colours = ax.pcolormesh(_edges(GAMMAS), _edges(COSTS), accuracy, vmin=94, vmax=99, **cells)
     ax.plot(*at, marker="*", markersize=17, color="white", markeredgecolor="black")
-    label: dict[str, Any] = {"xytext": (0, 13), "textcoords": "offset points", "ha": "center", "weight": "bold"}
-    ax.annotate(f"{best['accuracy']:.1%}", at, **label)
+    above: dict[str, Any] = {"xytext": (0, 13), "textcoords": "offset points", "ha": "center"}
+    ax.annotate(f"{best['accuracy']:.1%}", at, weight="bold", **above)
     ax.set(xscale="log", yscale="log", xlabel="gamma", ylabel="C")
     ax.set_title(f"Reading handwritten digits: accuracy across {N_FOLDS} folds", fontsize=11)
     figure.colorbar(colours, label="read right (%)", extend="min")

@@ -36,6 +36,12 @@ class Item:
         """Number of elements."""
         return sum(high - low for low, high in self.local)
 
+    def parts(self, most: float) -> list[tuple[Item, ...]]:
+        """Parts of about `most` elements, each as the items of a job."""
+        local = positions(self.local)
+        count = max(1, round(len(local) / max(most, 1.0)))
+        return [(Item.of(self.steps, self.block, part),) for part in np.array_split(local, count)]
+
     @classmethod
     def of(cls, steps: Sequence[str], block: Block, local: Positions) -> Item:
         """From sorted local positions."""
@@ -89,6 +95,12 @@ class Fetcher:
         self.study = study
         self.values = Values(study)
         self._occurrences: dict[str, Positions | None] = {}
+
+    @classmethod
+    def of(cls, study: Study) -> Fetcher:
+        """The study's own fetcher, which remembers what was read whole from one job to the next."""
+        fetcher: Fetcher = study.memory.setdefault("fetcher", cls(study))
+        return fetcher
 
     def fetch(self, item: Item, grid: Grid) -> Arguments:
         """The arguments of an item, whose positions count in `grid`.
@@ -218,7 +230,7 @@ class Fetcher:
         for name in self.reads_whole(step):
             indices = self.study.graph.read(step, name).indices
             if not any(indices):
-                shared.update(self.values.content_digest(name, self.values.whole(name)))
+                shared.update(self.values.content_digest(name))
                 continue
             single = False
             for axis, index in zip(self.study.graph.axes[name], indices, strict=True):

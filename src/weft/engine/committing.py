@@ -125,9 +125,11 @@ class Committer:
 
     def _commit(self, work: Work, lane: Lane, low: int, high: int, seconds: float) -> None:
         columns, inner, done = lane.stored(low, high)
+        if lane.step.name in self.job.unkept:
+            done = []
         failed = {p: f for p, f in lane.failures.items() if low <= p < high}
         grid = self._grid(work, lane, high, columns)
-        done_at = np.array(done, np.int64) if lane.holes else np.arange(low, high)
+        done_at = np.array(done, np.int64) if lane.holes or not done else np.arange(low, high)
         for block, local, picked in _by_block(work, grid, done_at):
             part = (
                 columns

@@ -47,7 +47,7 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
                 parts[p.name] = digest(p.default)
         found[step.name] = StepRecord(
             "", _code(step), parts, mapspec=step.spec and str(step.spec), outputs=step.outputs,
-            inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after,
+            inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after, keep=step.keep,
             followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found

@@ -27,7 +27,9 @@ from weft.plan.dataflow import Group
 
 JOB_SECONDS = 2.0
 PILOT_SECONDS = 0.01
-SHARES = 6  # jobs per worker that the remaining work of a group is cut into
+MOST_BLOCKS_PER_JOB = 64
+LEAST_SECONDS = 0.01  # a job costs the driver and the way about a millisecond
+SHARES = 4  # jobs per worker that the remaining work of a group is cut into
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Driver:
         emit: Callable[..., None],
     ) -> None:  # fmt: skip
         self.study, self.settings, self.emit, self.pool_of = study, settings, emit, pool_of
-        self.fetcher = Fetcher(study)
+        self.fetcher = Fetcher.of(study)
         self.sent: dict[Any, Sent] = {}
         self.tracks = tracks_of(study, groups, settings.chosen, settings.steps)
         self.blame = Blame(study, emit)
@@ -138,21 +140,14 @@ class Driver:
         self.study.blocks.update({step.name: block for step in track.steps})
 
     def _send(self, track: Track) -> None:
-        """Send a run of ready blocks: about two seconds of work, or a share of what is left."""
+        """Send a run of ready blocks, or parts of one: about two seconds of work, or a share of what is left."""
         assert track.grid is not None
         pool = self.pool_of(track)
-        n_measured, seconds = track.measured
-        each = seconds / n_measured if n_measured else 0.0
-        left = sum(c.total - c.done - c.failed for c in track.counts.values() if c.total is not None) / max(
-            1, len(track.counts)
-        )
-        most = max(1.0, left / (SHARES * pool.n_jobs)) if pool.n_jobs > 1 else math.inf
-        if each:
-            most = min(most, JOB_SECONDS / each)
+        most = self._job_size(track, pool)
         items: list[Item] = []
         numbers: list[int] = []
         size = 0
-        while track.ready and (size < most or not items) and len(numbers) < 64:
+        while track.ready and (size < most or not items) and len(numbers) < MOST_BLOCKS_PER_JOB:
             number = track.ready[0]
             found = track.items(number)
             n = sum(item.n for item in found)
@@ -165,17 +160,30 @@ class Driver:
             items += found
             numbers.append(number)
             size += n
-        if items:
+        parts = [item.parts(most) for item in items] if size > 1.5 * most and len(numbers) == 1 else [[tuple(items)]]
+        for part in [p for found in parts for p in found if p]:
             for number in numbers:
                 track.out[number] = track.out.get(number, 0) + 1
-            self._submit(track, pool, tuple(items), tuple(numbers), None)
+            self._submit(track, pool, part, tuple(numbers), None)
+
+    def _job_size(self, track: Track, pool: Pool) -> float:
+        """Elements of the next job: shares shrink as the work does, so that all workers end together."""
+        n_measured, seconds = track.measured
+        each = seconds / n_measured if n_measured else 0.0
+        most = JOB_SECONDS / each if each else math.inf
+        if pool.n_jobs == 1:
+            return most
+        known = [c.total - c.done - c.failed - c.blocked for c in track.counts.values() if c.total is not None]
+        out = sum(item.n for s in self.sent.values() if s.track is track for item in s.job.items)
+        share = (max(known, default=0) - out) / (SHARES * pool.n_jobs)
+        return max(1.0, min(most, share), LEAST_SECONDS / each if each else 1.0)
 
     def _submit(
         self, track: Track, pool: Pool, items: tuple[Item, ...], numbers: tuple[int, ...], pilot: Pilot | None
     ) -> None:
         job = Job(
             f"{self.session}-{next(self.tokens)}", items, self.study.epoch, self.settings.on_error, pilot,
-            flush_seconds=self.settings.flush_seconds,
+            flush_seconds=self.settings.flush_seconds, unkept=track.unkept,
         )  # fmt: skip
         job = self._supplied(job, track, pool)
         if pilot is not None:
@@ -280,10 +288,7 @@ class Driver:
             self._record_blocks(track, block_elements(track.total(), self.pool_of(track).n_jobs, 1.0, 8.0))
         else:
             return
-        for commit in report.commits:
-            self.study.results[commit.step].add(commit)
-        for step in track.steps:
-            self.study.learn(step)
+        # Its commits are added and counted by who called: here they would count twice.
         if track.open():
             self._settled(track, ())
 

@@ -48,6 +48,10 @@ class Job:
         How often the elements died already, for the count of their attempts.
     arguments
         Fetched by the driver, where the worker has no access to the store.
+    unkept
+        Steps whose results are not stored.
+    driver
+        Host and process of the driver, where the worker is another process.
     """
 
     token: str
@@ -60,7 +64,8 @@ class Job:
     flush_seconds: float = FLUSH_SECONDS
     attempts: int = 0
     arguments: tuple[Arguments, ...] | None = None
-    driver: int = 0
+    unkept: frozenset[str] = frozenset()
+    driver: tuple[str, int] | None = None
 
 
 @dataclass

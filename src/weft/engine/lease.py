@@ -8,13 +8,15 @@ import platform
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from weft.errors import RunLocked
 from weft.store.fs import FileSystem
-from weft.store.layout import LEASE
+from weft.store.layout import JOBS, LEASE
 
 BEAT = 2.0
+LOOKS = 4  # looks for a wish to stop between two beats
 PATIENCE = 10.0  # seconds of our own clock without a change, after which a lease is dead
 
 
@@ -23,14 +25,15 @@ class Lease:
 
     Parameters
     ----------
-    wait
-        Called again and again while another's lease is watched; may raise to give up.
+    cancelled
+        Called once when somebody asks the holder to stop, see `ask_to_stop`.
     """
 
-    def __init__(self, root: str, fs: FileSystem) -> None:
+    def __init__(self, root: str, fs: FileSystem, cancelled: Callable[[], None] | None = None) -> None:
         self.path = f"{root}/{LEASE}"
         self.root, self.fs = root, fs
         self.token = secrets.token_hex(8)
+        self.cancelled = cancelled
         self.beats = 0
         self.status: dict[str, Any] = {}
         self._over = threading.Event()
@@ -100,8 +103,13 @@ class Lease:
         self.fs.remove(away, missing_ok=True)
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT):
+        looks = 0
+        while not self._over.wait(BEAT / LOOKS):
+            looks += 1
             try:
+                self._look_for_wish()
+                if looks % LOOKS:
+                    continue
                 held = self._read()
                 if held is not None and held["token"] != self.token:
                     return  # taken over: the other drives now, and what we commit does no harm
@@ -110,14 +118,34 @@ class Lease:
             except OSError:
                 continue
 
+    def _look_for_wish(self) -> None:
+        if self.cancelled is not None and self.fs.exists(_wish(self.root, self.token)):
+            cancelled, self.cancelled = self.cancelled, None
+            cancelled()
+
     def release(self) -> None:
         """Give the lease up."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
+        self.fs.remove(_wish(self.root, self.token), missing_ok=True)
         held = self._read()
         if held is not None and held["token"] == self.token:
             self.fs.remove(self.path, missing_ok=True)
+
+
+def ask_to_stop(root: str, fs: FileSystem) -> bool:
+    """Leave the wish that whoever drives the run stops; False if nobody does."""
+    seen = holder(root, fs)
+    if seen is None:
+        return False
+    fs.make_dirs(f"{root}/{JOBS}")
+    fs.create_exclusive(_wish(root, seen["token"]), b"")
+    return True
+
+
+def _wish(root: str, token: str) -> str:
+    return f"{root}/{JOBS}/cancel-{token}"
 
 
 def holder(root: str, fs: FileSystem) -> dict[str, Any] | None:

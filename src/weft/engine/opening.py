@@ -288,7 +288,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 record.mapspec,
                 name,
                 renames=scoped,
-                after=record.after,
+                after=record.after, keep=record.keep,
             )  # fmt: skip
         )
     return Graph(steps)

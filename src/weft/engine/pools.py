@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+from weft.backends.following import follow
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
 from weft.engine.remote import Place, bundle, hello, run_remote
@@ -106,7 +108,7 @@ class Pool:
         if not self.separate:
             return Sent(job, executor.submit(self._run_here, job), self, track, numbers, weight)
         place = self.place()
-        job = replace(job, stop=self.stop_path, driver=os.getpid())
+        job = replace(job, stop=self.stop_path, driver=(platform.node(), os.getpid()))
         try:
             future = executor.submit(run_remote, place, job)
         except BrokenExecutor as error:
@@ -120,8 +122,8 @@ class Pool:
 
         place = self.place()
         mark = Mark()
-        executor = ProcessPoolExecutor(max_workers=1)
-        job = replace(job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=os.getpid())
+        executor = ProcessPoolExecutor(max_workers=1, initializer=follow, initargs=(os.getpid(),))
+        job = replace(job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=(platform.node(), os.getpid()))
         return Sent(job, executor.submit(run_remote, place, job), self, track, numbers, 1, mark, executor)
 
     def _run_here(self, job: Job) -> Report:

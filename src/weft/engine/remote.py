@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from weft.backends.following import alive, running
 from weft.engine.jobs import Job, Report
 from weft.engine.study import Study
 from weft.errors import RunMismatch, StoreError
@@ -124,6 +126,7 @@ def run_remote(place: Place, job: Job) -> Report:
     """Run a job in this process, which is not the driver's."""
     from weft.engine.worker import run_job
 
+    running.add(job.token)
     try:
         study = _study(place)
         if place.path is not None:
@@ -137,6 +140,8 @@ def run_remote(place: Place, job: Job) -> Report:
         report = run_job(study, job, _stopping(job))
     except Exception as error:
         report = Report(job.token, problem=error, left=list(job.items))
+    finally:
+        running.discard(job.token)
     report.exceptions = {}
     sent = getattr(study, "store", None) if "study" in locals() else None
     if place.path is None and sent is not None:
@@ -168,16 +173,7 @@ def _stopping(job: Job) -> Callable[[], bool]:
         if job.stop is not None and os.path.exists(job.stop):
             return True
         # A worker whose driver is gone commits what it has and ends.
-        return os.getppid() != parent or (job.driver > 0 and not _alive(job.driver))
+        here = job.driver is not None and job.driver[0] == platform.node()
+        return os.getppid() != parent or (here and job.driver is not None and not alive(job.driver[1]))
 
     return stopping
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -189,12 +189,15 @@ class Session:
     ----------
     finish
         Called when the session has ended well, before the lease is given up.
+    hold
+        Given the tracks before work starts: takes out what is not to be run.
     """
 
     def __init__(
-        self, study: Study, options: Options, observers: Iterable[Any], finish: Callable[[], None]
-    ) -> None:
-        self.study, self.options, self.finish = study, options, finish
+        self, study: Study, options: Options, observers: Iterable[Any], finish: Callable[[], None],
+        hold: Callable[[list[Track]], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.study, self.options, self.finish, self.hold = study, options, finish, hold
         refuse_in_child(options)
         self.backends = Backends(study, options)
         self.steps = wanted_steps(study.graph, options)
@@ -227,7 +230,8 @@ class Session:
         try:
             lease = None
             if study.path is not None:
-                lease = Lease(study.path, fs).take()
+                lease = Lease(study.path, fs, self.stop).take()
+                lease.status["workers"] = options.workers
                 stack.callback(lease.release)
                 self.observers.append(EventLog(study.path, fs, lease.token))
                 self.observers.append(Beat(lease))
@@ -244,6 +248,10 @@ class Session:
                 options.flush_seconds, chosen(study.axes, options.indices), self.steps,
             )  # fmt: skip
             self.driver = Driver(study, groups, self.backends.pool, settings, emit)
+            if self.hold is not None:
+                self.hold(self.driver.tracks)
+            if self.cancelled:
+                self.driver.stop()
             emit("run-started", name=study.name, path=study.path, steps=[s.name for s in study.graph.order])
             try:
                 self.driver.run()

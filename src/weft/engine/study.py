@@ -65,6 +65,7 @@ class Study:
     stamp: str = ""
     results: dict[str, Results] = field(default_factory=dict)
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for step in self.graph.order:

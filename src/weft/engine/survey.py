@@ -14,7 +14,7 @@ from weft.engine.tracks import Count, Track
 from weft.engine.values import Assembled
 from weft.model.columns import concat
 from weft.plan.blocks import Positions
-from weft.plan.dataflow import Group, needs
+from weft.plan.dataflow import Group, fuse, needs, unkept
 from weft.store.commits import DONE, FAILED
 
 
@@ -24,7 +24,7 @@ def tracks_of(
     """A track for each group; with `wanted` only for those steps."""
     groups = list(groups)
     home = {step.name: group.name for group in groups for step in group.steps}
-    fetcher = Fetcher(study)
+    fetcher = Fetcher.of(study)
     made: dict[str, Track] = {}
     for group in groups:
         steps = tuple(s for s in group.steps if wanted is None or s.name in wanted)
@@ -39,26 +39,41 @@ def tracks_of(
 class Survey:
     """What is done, failed, blocked and open in a study, step by step.
 
-    A step by itself is a group here: fusion is the driver's affair.
+    Fusion is the driver's affair, but for steps that keep nothing.
+
+    Parameters
+    ----------
+    chosen, wanted
+        Storage positions on some axes, and steps, that were asked for; all unless given.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(
+        self, study: Study, chosen: Mapping[str, Positions] | None = None, wanted: frozenset[str] | None = None
+    ) -> None:
         self.study = study
-        self.tracks = {
-            t.first.name: t for t in tracks_of(study, [Group((step,)) for step in study.graph.order])
-        }
-        for track in self.tracks.values():
+        found = tracks_of(study, self._groups(), chosen, wanted)
+        self.tracks = {step.name: track for track in found for step in track.steps}
+        for track in found:
             if track.open():
-                self._prefill(track)
+                for step in track.steps:
+                    self._prefill(track, step.name)
                 for number in range(track.grid.n_blocks if track.grid else 0):
-                    track.items(number)
+                    if track.items(number):
+                        track.count_valid(number)
             elif not track.impossible and study.shape(track.first) is not None:
-                track.counts[track.first.name].total = track.total()
+                for count in track.counts.values():
+                    count.total = track.total()
 
-    def _prefill(self, track: Track) -> None:
+    def _groups(self) -> list[Group]:
+        """Steps by themselves; those that keep nothing together with the steps that read them."""
+        graph, found = self.study.graph, []
+        for group in fuse(graph, lambda step: self.study.blocks.get(step.name)):
+            found += [group] if unkept(graph, group.steps) else [Group((step,)) for step in group.steps]
+        return found
+
+    def _prefill(self, track: Track, name: str) -> None:
         """Count failures of earlier sessions as failures: a reader does not retry."""
         assert track.grid is not None
-        name = track.first.name
         results = self.study.results[name]
         for block in results.blocks(track.grid):
             if any(c.failed for c in results.commits[block].values()):
@@ -71,14 +86,13 @@ class Survey:
 
     def counts(self) -> dict[str, Count]:
         """Elements of each step by state."""
-        return {name: self._count(track) for name, track in self.tracks.items()}
+        return {name: self._count(track, name) for name, track in self.tracks.items()}
 
-    def _count(self, track: Track) -> Count:
-        count = track.counts[track.first.name]
-        commits = self.study.results[track.first.name].commits
+    def _count(self, track: Track, name: str) -> Count:
+        count = track.counts[name]
+        commits = self.study.results[name].commits
         count.seconds = sum(c.seconds for found in commits.values() for c in found.values())
         if track.grid is not None:
-            name = track.first.name
             count.blocked = sum(int(f.sum()) for (s, _), f in track.lost.items() if s == name) - count.failed
         return count
 

@@ -15,7 +15,7 @@ from weft.engine.worker import provisional
 from weft.model.graph import Read
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
-from weft.plan.dataflow import Group, Need, reads, required
+from weft.plan.dataflow import Group, Need, reads, required, unkept
 from weft.store.commits import DONE, BlockState, Commit
 
 PILOT_CANDIDATES = 4096
@@ -77,6 +77,7 @@ class Track:
     def __post_init__(self) -> None:
         self.counts = {step.name: Count() for step in self.steps}
         self.first = self.steps[0]
+        self.unkept = unkept(self.study.graph, self.steps)
         self.reads = [r for r in reads(self.study.graph, self.group) if r.step in self.counts]
 
     @property
@@ -146,6 +147,11 @@ class Track:
     def _counted(self, step: str, number: int, done: int) -> None:
         self.counts[step].done += done - self.counted.get((step, number), 0)
         self.counted[step, number] = done
+
+    def count_valid(self, number: int) -> None:
+        """Count the done elements of a block that still hold: stale ones are open again."""
+        for name, (done, _, _) in self.look(number).items():
+            self._counted(name, number, int(done.sum()))
 
     def count(self, commit: Commit) -> None:
         """Count what a commit of this session adds."""
@@ -221,7 +227,19 @@ class Track:
                 self.bad[number] = True
                 flags = self.lost.setdefault((step.name, number), np.zeros(grid.capacity, bool))
                 flags[local] = failed | blocked
+        for step in reversed(self.steps) if self.unkept else ():
+            if step.name in self.unkept:
+                found[step.name] = self._on_demand(step, found)
         return found
+
+    def _on_demand(self, step: Step, found: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        """The state of a step that keeps nothing: it is open only where a step that reads it is."""
+        _, failed, blocked = found[step.name]
+        needed = np.zeros(len(failed), bool)
+        for other in self.steps:
+            if any(p.name in step.outputs for p in other.parameters if not other.is_bound(p)):
+                needed |= ~np.logical_or.reduce(found[other.name])
+        return ~needed & ~failed & ~blocked, failed, blocked
 
     def items(self, number: int) -> list[Item]:
         """What is open in a block; if nothing is, the block is settled by that."""

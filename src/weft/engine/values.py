@@ -72,6 +72,7 @@ class Values:
     def __init__(self, study: Study) -> None:
         self.study = study
         self._whole: dict[str, tuple[str, Assembled]] = {}
+        self._digests: dict[str, tuple[str, bytes]] = {}
 
     def elements(self, name: str, positions: Mapping[str, Positions], n: int) -> Column:
         """Values of an array for `n` elements, given their storage positions along its axes.
@@ -186,10 +187,10 @@ class Values:
         columns = []
         for number in range(grid.n_blocks):
             block = grid.at(number)
-            state = results.state(grid, block)
-            if state.whole is None or state.whole.done != ((0, grid.size(block)),):
+            column = results.block(grid, block, name)
+            if column is None:
                 return None
-            columns.append(results.cache.get(results.store, state.whole, name))
+            columns.append(column)
         return Assembled(concat(columns), grid.shape)
 
     def fingerprint(self, name: str) -> str:
@@ -222,14 +223,17 @@ class Values:
                 parts += [name.encode(), (given.digest or digest(self.whole(name).array())).encode()]
         return digest_bytes(*parts).encode()
 
-    def content_digest(self, name: str, assembled: Assembled) -> bytes:
-        """Digest of an array as a step took it whole: its coordinates and its content."""
-        parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
-        values = assembled.array()
-        held = b"" if assembled.present is None else assembled.present.tobytes()
-        return digest_bytes(
-            *parts, digest(np.ma.getdata(values) if held == b"" else values).encode(), held
-        ).encode()
+    def content_digest(self, name: str) -> bytes:
+        """Digest of an array as a step takes it whole: its coordinates and its content."""
+        seen = self.fingerprint(name)
+        kept = self._digests.get(name)
+        if kept is None or kept[0] != seen:
+            found = self.whole(name)
+            parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
+            held = b"" if found.present is None else found.present.tobytes()
+            values = found.column.to_array()
+            kept = self._digests[name] = (seen, digest_bytes(*parts, digest(values).encode(), held).encode())
+        return kept[1]
 
 
 def _slice(column: Column, places: Positions) -> Column:

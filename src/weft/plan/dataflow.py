@@ -99,6 +99,18 @@ def _joins(graph: Graph, step: Step, group: list[Step], kind: Callable[[Step], H
     return True
 
 
+def unkept(graph: Graph, steps: Iterable[Step]) -> frozenset[str]:
+    """Steps with ``keep=False`` that only these fused steps read: their results need not be stored at all."""
+    inside = {step.name for step in steps}
+    found = set()
+    for step in graph.order:
+        if step.name in inside and not step.keep:
+            readers = {s.name for s in graph.order if any(n.name == step.name for n in graph.needs(s))}
+            if readers and readers <= inside:
+                found.add(step.name)
+    return frozenset(found)
+
+
 def reads(graph: Graph, group: Group) -> list[Read]:
     """What a group reads from steps outside itself."""
     inside = {s.name for s in group.steps}

@@ -1,6 +1,304 @@
-class Care:
-    errors = ()
+"""Care of a run directory: copies, archives, checks, and the removal of what is no longer needed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from weft.engine.opening import absolute, load_study
+from weft.errors import CorruptResult, InvalidInput
+from weft.model.table import Table
+from weft.run import cleaning
+from weft.run.handle import Handle, frozen
+from weft.run.tables import walk
+from weft.store import frames
+from weft.store.fs import TEMPORARY, FileSystem
+from weft.store.layout import CHANGES, CODE, INPUTS, JOBS, LEASE, RESULTS, RUN
+from weft.store.record import RunDirectory
+
+PIECE = 16 << 20  # bytes of a file that are read at once
+_HEX = r"[0-9a-f]{16,}"
+OURS = re.compile(
+    rf"{RUN}|{LEASE}(\.{_HEX})?|{CHANGES}/\d{{6}}\.json|({INPUTS}|{CODE})/{_HEX}|events/[\w-]+\.jsonl|"
+    rf"{RESULTS}/[^/]+/{_HEX}/(grid\.json|[\w.-]+\.weft(\.damaged)?)|(jobs|scratch|artifacts|errors|logs)/.+|"
+    rf"(.*/)?{re.escape(TEMPORARY)}[^/]+"
+)
+"""What weft calls its files."""
 
 
-def unpacked(path):
-    return path
+class Care(Handle):
+    """The part of `Run` that looks after its directory."""
+
+    def copy(self, path: str | os.PathLike[str], store: Any = None) -> Self:
+        """Copy the run directory, checking every file on the way.
+
+        Parameters
+        ----------
+        path
+            A new place; what is there already is refused.
+
+        Returns
+        -------
+        Run
+            The copy.
+
+        Raises
+        ------
+        InvalidInput
+            If there is something at `path`, or another kind of store is asked for.
+        CorruptResult
+            If a file does not match its checksum; the partial copy is removed.
+        """
+        if store not in (None, "auto", "files"):
+            raise InvalidInput(f"A copy is kept in files; store={store!r} is not known here.")
+        directory, target = self._directory(), absolute(path)
+        fs = directory.fs
+        if fs.exists(target):
+            raise InvalidInput(f"{target} exists, and weft does not overwrite it. Choose another path.")
+        try:
+            for name in _kept(directory):
+                fs.make_dirs(os.path.dirname(f"{target}/{name}"))
+                fs.write_new(f"{target}/{name}", _checked(fs, f"{directory.path}/{name}", name))
+        except BaseException:
+            fs.remove_tree(target)
+            raise
+        return type(self)(load_study(target, fs, trust=self._trust).refresh(), trust=self._trust, pipeline=self._pipeline)
+
+    def archive(self, path: str | os.PathLike[str]) -> str:
+        """Pack the run directory into a zip file, which `weft.open_run` reads.
+
+        Raises
+        ------
+        InvalidInput
+            If there is something at `path`.
+        CorruptResult
+            If a file does not match its checksum.
+        """
+        directory, target = self._directory(), absolute(path)
+        fs = directory.fs
+        if fs.exists(target):
+            raise InvalidInput(f"{target} exists, and weft does not overwrite it. Choose another path.")
+        fs.make_dirs(os.path.dirname(target))
+        partial = f"{os.path.dirname(target)}/{TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with open(partial, "xb") as file:
+                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+                    for name in _kept(directory):
+                        with packed.open(name, "w", force_zip64=True) as entry:
+                            for piece in _checked(fs, f"{directory.path}/{name}", name):
+                                entry.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            fs.move(partial, target)
+        except BaseException:
+            fs.remove(partial, missing_ok=True)
+            raise
+        return target
+
+    def delete(self, ask: bool = True) -> list[str]:
+        """Remove the run directory: what weft wrote, and nothing else.
+
+        Parameters
+        ----------
+        ask
+            Ask on the terminal before; without a terminal this is refused unless False.
+
+        Returns
+        -------
+        list of str
+            Files that weft did not write. They stay, and so do the folders that hold them.
+
+        Raises
+        ------
+        RunLocked
+            While a driver is at work.
+        """
+        directory = self._directory()
+        if ask:
+            if not sys.stdin.isatty():
+                raise InvalidInput(f"Nobody can be asked whether to delete {directory.path}: say run.delete(ask=False).")
+            if input(f"Delete the run in {directory.path}? [y/N] ").strip().lower() not in ("y", "yes"):
+                return []
+        with self._alone():
+            foreign = _remove_ours(directory, "")
+            directory.fs.remove(f"{directory.path}/{RUN}", missing_ok=True)
+        if not foreign:
+            directory.fs.remove_tree(directory.path)
+        else:
+            warnings.warn(f"weft did not write these, so they stay: {', '.join(foreign)}", stacklevel=2)
+        return foreign
+
+    def verify(self, repair: bool = False) -> Table:
+        """Check the checksum of every byte of inputs, code and results.
+
+        Parameters
+        ----------
+        repair
+            Set damaged results aside (``.damaged``), so that their elements are open and `resume` makes them
+            again. Inputs and code cannot be made again: give them once more.
+
+        Returns
+        -------
+        Table
+            A row for each problem: path, what is wrong, what was or can be done. Empty if all is well.
+        """
+        if self.path is None:
+            return Table()
+        if repair:
+            with self._alone() as directory:
+                return _verified(directory, True)
+        return _verified(self._directory(), False)
+
+    def gc(self, dry: bool = False) -> Table:
+        """Remove what nothing needs any more.
+
+        That is: results of earlier code and inputs, commits that others supersede, unfinished files older than an
+        hour, and scratch folders of finished elements.
+
+        Parameters
+        ----------
+        dry
+            Only say what would go.
+
+        Returns
+        -------
+        Table
+            A row for each file or folder: path, bytes, why.
+        """
+        if self.path is None:
+            return Table()
+        if dry:
+            return cleaning.removable(self._directory(), self._sync())
+        with self._alone() as directory:
+            found = cleaning.removable(directory, self._sync())
+            for row in found:
+                directory.fs.remove_tree(f"{directory.path}/{row['path']}")
+        self._sync()
+        return found
+
+    def changed_on_disk(self) -> bool:
+        """Whether the run directory has changes or results that this object has not looked at yet."""
+        if self.path is None:
+            return False
+        study, directory = self._study, self._directory()
+        if directory.numbers()[-1:] != [study.epoch]:
+            return True
+        for name, results in study.results.items():
+            known = {c for commits in results.commits.values() for c in commits} | set(results.damaged)
+            there = set(study.store.names(name, results.identity))
+            if not there <= known or {c for c in known if c not in there and _is_own(results, c)}:
+                return True
+        return False
+
+    def snapshot(self) -> Self:
+        """The run as it is now, for reading: what happens later is not seen."""
+        study = frozen(self._sync())
+        return type(self)(study, None, self._trust, self._pipeline, sealed="a snapshot")
+
+
+def _is_own(results: Any, name: str) -> bool:
+    found = [commits[name] for commits in results.commits.values() if name in commits]
+    return any(commit.identity == results.identity for commit in found)
+
+
+def unpacked(path: str) -> str:
+    """Unpack an archive into a temporary folder, which goes when this process ends.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is no archive of a run.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InvalidInput(f"{path} is a file, and not an archive of a run.")
+    folder = tempfile.mkdtemp(prefix="weft-archive-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with zipfile.ZipFile(path) as packed:
+        names = packed.namelist()
+        if RUN not in names or any(PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts for n in names):
+            raise InvalidInput(f"{path} is not an archive of a run.")
+        packed.extractall(folder)
+    return folder
+
+
+def _kept(directory: RunDirectory) -> list[str]:
+    """The files that make a run, run.json last: without it a folder is no run."""
+    directory.info()
+    names = [n for n in walk(directory, "") if n != LEASE and not n.startswith((f"{JOBS}/", f"{LEASE}."))]
+    return sorted(names, key=lambda name: (name == RUN, name.startswith(f"{CHANGES}/"), name))
+
+
+def _framed(name: str) -> bool:
+    return name.startswith((f"{INPUTS}/", f"{CODE}/")) or (name.startswith(f"{RESULTS}/") and name.endswith(".weft"))
+
+
+def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryview]:
+    """The content of a file, piece by piece, checked where it has checksums."""
+    if _framed(name):
+        frame = frames.open_frame(fs, path)
+        yield fs.read(path, 0, frame.start)
+        for number in range(len(frame.buffers)):
+            yield frames.read(fs, frame, [number])[0]
+        return
+    size, offset = fs.size(path), 0
+    while offset < size:
+        piece = fs.read(path, offset, PIECE)
+        if not piece:
+            return
+        yield piece
+        offset += len(piece)
+
+
+def _verified(directory: RunDirectory, repair: bool) -> Table:
+    rows = Table()
+    for name in walk(directory, ""):
+        path = f"{directory.path}/{name}"
+        if not _framed(name):
+            continue
+        try:
+            for _ in _checked(directory.fs, path, name):
+                pass
+        except FileNotFoundError:
+            continue  # superseded, and removed since it was listed
+        except CorruptResult as error:
+            if not name.startswith(f"{RESULTS}/"):
+                cure = "give the inputs and the pipeline again, with another run_dir"
+            elif repair:
+                directory.fs.move(path, f"{path}.damaged")
+                cure = "set aside: resume makes its elements again"
+            else:
+                cure = "verify(repair=True), then resume"
+            rows.append({"path": name, "problem": str(error), "cure": cure})
+    return rows
+
+
+def _remove_ours(directory: RunDirectory, below: str) -> list[str]:
+    """Remove what weft wrote below a folder, run.json aside; what it did not write."""
+    fs, foreign = directory.fs, []
+    for name in fs.disk.listdir(f"{directory.path}/{below}"):
+        path = f"{below}/{name}" if below else name
+        whole = f"{directory.path}/{path}"
+        if fs.disk.kind(whole, follow=False) == "directory":
+            left = _remove_ours(directory, path)
+            foreign += left
+            if not left and path.partition("/")[0] in cleaning.FOLDERS:
+                fs.remove_tree(whole)
+            elif not left:
+                foreign.append(f"{path}/")
+        elif not OURS.fullmatch(path):
+            foreign.append(path)
+        elif path not in (RUN, LEASE):
+            fs.remove(whole, missing_ok=True)
+    return sorted(foreign)
+
+

@@ -1,2 +1,196 @@
-class GoingOn:
-    errors = ()
+"""Going on with a run: the rest of it, what failed, or some of it again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+from weft.engine.lease import ask_to_stop
+from weft.engine.opening import open_study
+from weft.engine.remote import check_code
+from weft.engine.retrying import Retry
+from weft.engine.study import Study
+from weft.errors import InvalidInput, StoreError
+from weft.model.graph import Graph
+from weft.model.step import Step, nearest
+from weft.plan.blocks import Positions
+from weft.run.driving import OPTIONS, drive, options_from
+from weft.run.handle import Handle, frozen
+from weft.store.record import Reset
+from weft.store.results import Results
+
+FIXED = ("run_dir", "store", "shared")
+RECORDED = ("inputs", "force", "on_change", "seed")
+
+
+class GoingOn(Handle):
+    """The part of `Run` that goes on with it."""
+
+    def resume(self, *, pipeline: Any = None, **options: Any) -> Self:
+        """Run what is open or failed, with the recorded code and inputs.
+
+        Parameters
+        ----------
+        pipeline
+            Its code instead of the recorded one; ``on_change=`` says what becomes of results of other code.
+        **options
+            As for `Pipeline.run`; the place is the run's own.
+
+        Returns
+        -------
+        Run
+            The same run, driven further.
+
+        Raises
+        ------
+        StepError
+            When an element failed, unless ``on_error="continue"``.
+        RunMismatch
+            If a module that the recorded code imports was edited since.
+        """
+        self._changeable()
+        for name in FIXED:
+            if name in options:
+                raise InvalidInput(f"resume goes on where the run is; {name!r} cannot be given.")
+        if self.path is not None and pipeline is not None:
+            made: Self = pipeline.run(options.pop("inputs", None), run_dir=self.path, **options)
+            return made
+        progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
+        study = self._study_to_run(pipeline, {n: options.pop(n) for n in RECORDED if n in options})
+        session = drive(study, options_from(options), progress, wait)
+        return type(self)(study, session, self._trust, pipeline or self._pipeline)
+
+    def retry(self, step: str | None = None, /, *, resources: Any = None, **where: Any) -> Self:
+        """Run again what failed, and what was blocked by it, with the recorded code.
+
+        Parameters
+        ----------
+        step
+            Only failed elements of this step; of all steps by default.
+        resources
+            Other resources for them.
+        **where
+            Only those elements: positions on axes, values as ``sel={"x": 0.5}``; also options of
+            `Pipeline.run`, such as ``on_error``.
+        """
+        self._changeable()
+        axes = self._step(step).axes if step is not None else tuple(self._study.axes)
+        known = (*OPTIONS, "progress", "wait")
+        options = {name: where.pop(name) for name in list(where) if name in known and name not in axes}
+        study = self._study_to_run(None, {})
+        name = self._step(step).name if step is not None else None
+        chosen = self._chosen(step or "the run", axes, where)
+        if resources is not None:
+            target = [s.replace(resources=resources) if name in (None, s.name) else s for s in study.graph.order]
+            study = frozen(study, Graph(target))
+        progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
+        session = drive(study, options_from(options), progress, wait, Retry(study, name, chosen))
+        return type(self)(study, session, self._trust, self._pipeline)
+
+    def cancel(self) -> bool:
+        """Ask whoever drives the run to stop: what is running ends and is committed.
+
+        Returns
+        -------
+        bool
+            Whether there was anybody to ask. A driver in another process looks about every second.
+        """
+        if self._session is not None and self._live:
+            self._session.stop()
+            return True
+        if self.path is None or self._sealed:
+            return False
+        return ask_to_stop(self.path, self._directory().fs)
+
+    def reset(self, step: str | None = None, /, **where: Any) -> Self:
+        """Reopen elements, and those that follow from them: the next `resume` makes them again.
+
+        Parameters
+        ----------
+        step
+            A step or output; all steps by default.
+        **where
+            Which elements: positions on axes, values of inputs as ``sel={"x": 0.5}``.
+
+        Raises
+        ------
+        RunLocked
+            While a driver is at work.
+        """
+        self._changeable()
+        if self.path is None:
+            study = self._study
+            study.epoch += 1
+            study.resets += self._resets(study, step, where, study.epoch)
+            for name, results in study.results.items():
+                again = Results(results.store, name, results.identity, results.bases, study.resets)
+                study.results[name] = again.refresh()
+            return self
+        with self._alone() as directory:
+            for _ in range(20):
+                study, change = self._sync(), directory.change()
+                assert change is not None
+                number = change.number + 1
+                resets = change.resets + self._resets(study, step, where, number)
+                new = replace(change, reason="reset", made=time.time(), number=number, resets=resets)
+                if directory.add_change(new) is not None:
+                    self._sync()
+                    return self
+        raise StoreError(f"{self.path}: others keep changing the run; try again when they are done.")
+
+    def _resets(self, study: Study, step: str | None, where: Mapping[str, Any], epoch: int) -> tuple[Reset, ...]:
+        """Resets of a step's elements and of those that follow from them one by one.
+
+        What takes a whole axis needs none: the digest of what it read tells.
+        """
+        if step is not None:
+            made = self._step(step)
+            targets = {made.name: self._chosen(step, made.axes, where)}
+        else:
+            chosen = self._chosen("the run", tuple(study.axes), where)
+            targets = {s.name: chosen for s in study.graph.order if set(chosen) <= set(s.axes)}
+        found: dict[Reset, None] = {}
+        reopened: dict[str, list[Mapping[str, Positions]]] = {}
+        for s in study.graph.order:
+            parts = [targets[s.name]] if s.name in targets else []
+            for before in _followed(study.graph, s):
+                parts += [{a: p for a, p in part.items() if a in s.axes} for part in reopened.get(before, [])]
+            for part in parts:
+                positions = tuple(tuple(part[a].tolist()) if a in part else None for a in s.axes)
+                found[Reset(s.name, epoch, positions)] = None
+            reopened[s.name] = parts
+        return tuple(found)
+
+    def _study_to_run(self, pipeline: Any, changes: Mapping[str, Any]) -> Study:
+        """The study with functions, ready for a driver."""
+        study = self._executable()
+        if self.path is None:
+            if changes:
+                name = next(iter(changes))
+                raise InvalidInput(f"A run in memory goes on as it is; {name!r} needs a new run: pipeline.run(...).")
+            if pipeline is None:
+                return study
+            known: dict[str, Step] = pipeline.graph.steps
+            missing = [s.name for s in study.graph.order if s.name not in known]
+            if missing:
+                raise InvalidInput(f"The pipeline has no step {missing[0]!r}.{nearest(missing[0], known)}")
+            return frozen(study, Graph([known[s.name] for s in study.graph.order]))
+        if not changes:
+            if study is not self._study:
+                check_code(study)
+            return study
+        return open_study(
+            self._directory(), study.graph, changes.get("inputs"), study.name, changes.get("seed"),
+            changes.get("on_change", "error"), changes.get("force"),
+        )  # fmt: skip
+
+
+def _followed(graph: Graph, step: Step) -> list[str]:
+    """The steps of which a step takes single elements."""
+    return [
+        graph.producer[p.name].name
+        for p in step.inputs
+        if p.name in graph.producer and graph.axes.get(p.name) and graph.read(step, p.name).elementwise
+    ]

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from weft.engine.arguments import Fetcher
 from weft.engine.lease import Lease
 from weft.engine.opening import RecordedFunction, load_code, load_study
 from weft.engine.session import Session
 from weft.engine.study import Study
-from weft.engine.survey import Survey
-from weft.engine.values import Values
+from weft.engine.survey import Survey, without_stale
+from weft.engine.values import Assembled, Values
 from weft.errors import InvalidInput, RunLocked, UnsafePayload
+from weft.model.columns import concat
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.blocks import Positions
@@ -62,9 +66,9 @@ class Handle:
     def _sync(self) -> Study:
         """The study as it is now on disk; in memory, and in a snapshot, as it is."""
         study = self._study
-        if study.path is None or self._live or self._sealed:
+        if self._live or self._sealed:
             return study
-        if self._directory().numbers()[-1:] != [study.epoch]:
+        if study.path is not None and self._directory().numbers()[-1:] != [study.epoch]:
             self._study = study = load_study(study.path, current(), trust=self._trust)
             self._values = Values(study)
         study.refresh()
@@ -77,6 +81,32 @@ class Handle:
 
     def _survey(self) -> Survey:
         return Survey(self._still())
+
+    def _known(self, name: str) -> None:
+        graph = self._study.graph
+        if name not in graph.producer and name not in self._study.inputs:
+            raise KeyError(
+                f"There is no result {name!r}.{nearest(name, graph.producer)} Results: {', '.join(graph.outputs)}."
+            )
+
+    def _assembled(self, name: str, chosen: Mapping[str, Any] | None = None) -> Assembled:
+        self._known(name)
+        study = self._sync()
+        step = study.graph.producer.get(name)
+        shape = study.array_shape(name)
+        if shape is None or (step is not None and study.grid(step) is None and 0 not in shape):
+            return Assembled(concat([]), shape or (1,), np.empty(0, np.int64))
+        found = self._values.assemble(name, chosen)
+        if step is not None and Fetcher(study).reads_whole(step):
+            return without_stale(Survey(study), step.name, name, found, chosen)
+        return found
+
+    def _shown(self, name: str, found: Assembled) -> Any:
+        if not self._study.graph.axes.get(name):
+            given = self._study.inputs.get(name)
+            return given.value if given is not None else found.column.tolist()[0]
+        array = found.array()
+        return array.copy() if not array.flags.writeable else array
 
     def _step(self, name: str) -> Step:
         graph = self._study.graph

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher
 from weft.engine.opening import absolute, load_study
-from weft.engine.session import Session
-from weft.engine.study import Study
-from weft.engine.survey import Survey, without_stale
-from weft.engine.values import Assembled, Values
-from weft.errors import InvalidInput, MissingResult
-from weft.model.columns import concat
-from weft.model.step import nearest
-from weft.run.care import Care
+from weft.engine.survey import Survey
+from weft.errors import CorruptResult, MissingResult
+from weft.model.table import Table
+from weft.run import places
+from weft.run.care import Care, unpacked
 from weft.run.export import Export
 from weft.run.going_on import GoingOn
+from weft.run.state import Errors
 from weft.run.tables import Tables
 from weft.store.fs import current
 from weft.store.record import RunDirectory
@@ -39,21 +35,7 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
     array([2, 4])
     """
 
-    def __init__(
-        self, study: Study, session: Session | None = None, trust: bool = True, pipeline: Any = None
-    ) -> None:
-        self._study = study
-        self._session = session
-        self._trust = trust
-        self._pipeline = pipeline
-        self._values = Values(study)
-
     # What it is
-
-    @property
-    def path(self) -> str | None:
-        """The run directory; None in memory."""
-        return self._study.path
 
     @property
     def name(self) -> str:
@@ -91,18 +73,6 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
 
     # Values
 
-    def _sync(self) -> Study:
-        """The study as it is now on disk; in memory as it is."""
-        study = self._study
-        if study.path is None or (self._session is not None and not self._session.over.is_set()):
-            return study
-        directory = RunDirectory(study.path, current(), self._trust)
-        if directory.numbers()[-1:] != [study.epoch]:
-            self._study = study = load_study(study.path, current(), trust=self._trust)
-            self._values = Values(study)
-        study.refresh()
-        return study
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._study.graph.outputs)
 
@@ -111,13 +81,6 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._study.graph.producer
-
-    def _known(self, name: str) -> None:
-        graph = self._study.graph
-        if name not in graph.producer and name not in self._study.inputs:
-            raise KeyError(
-                f"There is no result {name!r}.{nearest(name, graph.producer)} Results: {', '.join(graph.outputs)}."
-            )
 
     def __getitem__(self, name: str) -> Any:
         """One value, or an array of native dtype with its axes in order.
@@ -164,34 +127,24 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
             array = array.astype(np.result_type(array.dtype, np.asarray(hole).dtype))
         return array.filled(hole)
 
-    def _assembled(self, name: str, chosen: Mapping[str, Any] | None = None) -> Assembled:
-        self._known(name)
-        study = self._sync()
-        step = study.graph.producer.get(name)
-        shape = study.array_shape(name)
-        if shape is None or (step is not None and study.grid(step) is None and 0 not in shape):
-            return Assembled(concat([]), shape or (1,), np.empty(0, np.int64))
-        found = self._values.assemble(name, chosen)
-        if step is not None and Fetcher(study).reads_whole(step):
-            return without_stale(Survey(study), step.name, name, found, chosen)
-        return found
-
-    def _shown(self, name: str, found: Assembled) -> Any:
-        if not self._study.graph.axes.get(name):
-            given = self._study.inputs.get(name)
-            return given.value if given is not None else found.column.tolist()[0]
-        array = found.array()
-        return array.copy() if not array.flags.writeable else array
-
-    def _missing(self, name: str) -> MissingResult:
-        step = self._study.graph.producer[name]
-        count = Survey(self._study).counts()[step.name]
+    def _missing(self, name: str) -> MissingResult | CorruptResult:
+        """Why a result is not complete: damage on disk, if that can be why."""
+        study = self._study
+        step = study.graph.producer[name]
+        for needed in study.graph.ancestors([step]):
+            for told in study.results[needed.name].damaged.values():
+                return CorruptResult(
+                    f"{name!r} is not complete, and a file that may hold what is missing is damaged. {told} "
+                    "run.verify(repair=True) sets it aside, and run.resume() makes its elements again."
+                )
+        survey = Survey(self._still())
+        count = survey.counts()[step.name]
         total = "an unknown number" if count.total is None else str(count.total)
         parts = [f"{n} {word}" for n, word in ((count.failed, "failed"), (count.blocked, "blocked")) if n]
         left = (count.total or 0) - count.done - count.failed - count.blocked
         parts += [f"{left} not run yet"] if left > 0 or count.total is None else []
-        errors = self.errors
-        cause = f" First cause: {errors[0]}." if len(errors) else ""
+        error = Errors(self, survey).first
+        cause = f" First cause: {error}." if error is not None else ""
         return MissingResult(
             f"{name!r} is not complete: of {total} element(s) {count.done} are done, {', '.join(parts)}.{cause} "
             f"Take what is there with run.get({name!r}, missing='mask'), or go on with run.resume()."
@@ -202,7 +155,7 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         self._known(name)
         study = self._sync()
         axes = study.graph.axes.get(name, ())
-        self._check_axes(name, where)
+        places.check_axes(name, axes, where)
         chosen = {axis: study.axes[axis].select(value) for axis, value in where.items()}
         found = self._assembled(name, chosen)
         if found.n_missing:
@@ -211,7 +164,7 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
             return self._shown(name, found)
         array = self._shown(name, found)
         single = tuple(0 if isinstance(where.get(axis), (int, np.integer)) else slice(None) for axis in axes)
-        return array[single] if array.dtype != object or any(s != 0 for s in single) else array[single]
+        return array[single]
 
     def sel(self, name: str, /, **where: Any) -> Any:
         """A part of a result by values of inputs: ``run.sel("y", x=0.5)``; lists and slices of values too.
@@ -221,29 +174,9 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         KeyError
             For a value that is not there.
         """
-        return self.isel(name, **self._positions(name, where))
-
-    def _positions(self, name: str, where: Mapping[str, Any]) -> dict[str, Any]:
-        found = {}
+        self._known(name)
         axes = self._study.graph.axes.get(name, ())
-        for label, wanted in where.items():
-            given = self._study.inputs.get(label)
-            if given is None or len(given.axes) != 1 or given.axes[0] not in axes:
-                labels = [n for n, v in self._study.inputs.items() if len(v.axes) == 1 and v.axes[0] in axes]
-                raise InvalidInput(
-                    f"{name!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}."
-                )
-            values = self._values.whole(label).array()
-            found[given.axes[0]] = _where(label, values, wanted)
-        return found
-
-    def _check_axes(self, name: str, where: Mapping[str, Any]) -> None:
-        axes = self._study.graph.axes.get(name, ())
-        for axis in where:
-            if axis not in axes:
-                raise InvalidInput(
-                    f"{name!r} has no axis {axis!r}.{nearest(axis, axes)} Its axes: {', '.join(axes) or 'none'}."
-                )
+        return self.isel(name, **places.by_value(self._values, name, axes, where))
 
     # Live
 
@@ -263,6 +196,8 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         return self
 
     def __await__(self) -> Generator[Any, None, Run]:
+        import asyncio  # 12 ms, a tenth of importing weft
+
         return asyncio.to_thread(self.wait).__await__()
 
     def __repr__(self) -> str:
@@ -281,21 +216,6 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
     __hash__ = object.__hash__
 
 
-def _where(label: str, values: Any, wanted: Any) -> Any:
-    if isinstance(wanted, slice):
-        low = values >= wanted.start if wanted.start is not None else np.ones(len(values), bool)
-        high = values <= wanted.stop if wanted.stop is not None else np.ones(len(values), bool)
-        return np.flatnonzero(low & high).tolist()
-    many = isinstance(wanted, (list, tuple, np.ndarray))
-    positions = []
-    for value in wanted if many else [wanted]:
-        hits = [i for i, v in enumerate(values.tolist()) if v == value]
-        if not hits:
-            raise KeyError(f"No element has {label}={value!r}.")
-        positions += hits
-    return positions if many or len(positions) > 1 else positions[0]
-
-
 def open_run(path: str | os.PathLike[str], trust: bool = True) -> Run:
     """Open a run directory, from any process, while it runs or years later. Never writes to it.
 
@@ -311,21 +231,19 @@ def open_run(path: str | os.PathLike[str], trust: bool = True) -> Run:
     InvalidInput
         If there is no run.
     """
-    from weft.run.care import unpacked
-
-    whole = absolute(path)
+    whole, sealed = absolute(path), ""
     if os.path.isfile(whole):
-        whole = unpacked(whole)
-    return Run(load_study(whole, current(), trust=trust).refresh(), trust=trust)
+        whole, sealed = unpacked(whole), f"an archive ({whole})"
+    return Run(load_study(whole, current(), trust=trust).refresh(), trust=trust, sealed=sealed)
 
 
-def list_runs(directory: str | os.PathLike[str] = "runs") -> list[dict[str, Any]]:
+def list_runs(directory: str | os.PathLike[str] = "runs") -> Table:
     """The runs in a directory: path, name and time of each, newest first."""
-    found = []
+    found = Table()
     root = absolute(directory)
     for entry in sorted(os.listdir(root)) if os.path.isdir(root) else []:
         path = os.path.join(root, entry)
         if os.path.exists(os.path.join(path, "run.json")):
             info = RunDirectory(path, current()).info()
             found.append({"path": path, "name": info["name"], "created": info["created"]})
-    return sorted(found, key=lambda run: float(run["created"]), reverse=True)
+    return Table(sorted(found, key=lambda run: float(run["created"]), reverse=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -196,7 +197,10 @@ class Errors(Sequence[ElementError]):
     def __getitem__(self, number: int | slice) -> ElementError | list[ElementError]:
         """One error, or a list of some."""
         if isinstance(number, slice):
-            return [self[i] for i in range(*number.indices(len(self)))]
+            start, stop, step = number.indices(len(self))
+            if step > 0:
+                return list(islice(self, start, max(start, stop), step))
+            return [self[i] for i in range(start, stop, step)]
         left = number + len(self) if number < 0 else number
         for commit, local in self._parts:
             if 0 <= left < len(local):

@@ -97,6 +97,10 @@ class Disk:
         """Length of a file in bytes."""
         return os.stat(path).st_size
 
+    def modified(self, path: str) -> float:
+        """When a file was last written, in seconds since the epoch by the clock of its disk."""
+        return os.stat(path).st_mtime
+
     def kind(self, path: str, follow: bool = True) -> Kind | None:
         """What has this name, or None; without `follow` a symbolic link counts as a file."""
         try:
@@ -206,6 +210,17 @@ class FileSystem:
         except FileNotFoundError:
             return []
         return sorted(name for name in names if not name.startswith(TEMPORARY))
+
+    def unfinished(self, path: StrPath, before: float) -> list[str]:
+        """The names of unfinished files in a directory that were last written before a time."""
+        folder = os.fspath(path)
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for name in self.disk.listdir(folder):
+                with contextlib.suppress(FileNotFoundError):
+                    if name.startswith(TEMPORARY) and self.disk.modified(os.path.join(folder, name)) < before:
+                        found.append(name)
+        return sorted(found)
 
     def make_dirs(self, path: StrPath) -> None:
         """Make a directory and those above it, durably; one that is there is left as it is."""

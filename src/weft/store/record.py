@@ -35,7 +35,7 @@ class StepRecord:
         Identities of the steps that it depends on.
     forced
         How often the step was forced.
-    mapspec, outputs, inputs, after
+    mapspec, outputs, inputs, after, keep
         The wiring, so that a reader needs no code.
     followed
         Digest of each function and class that the code refers to, to tell what changed.
@@ -51,6 +51,7 @@ class StepRecord:
     outputs: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    keep: bool = True
     followed: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,0 +1,38 @@
+"""Workers that end with their driver: a pool's own would wait for work for ever once it was killed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+SECONDS = 0.5  # between two looks whether the driver lives
+
+running: set[str] = set()
+"""Tokens of the jobs under way in this worker: it does not end before they do."""
+
+
+def follow(driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = ()) -> None:
+    """Prepare a worker process: it ends once `driver` is gone and its job is over."""
+    threading.Thread(target=_follow, args=(driver, os.getppid()), name="weft-follow", daemon=True).start()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _follow(driver: int, parent: int) -> None:
+    while running or (os.getppid() == parent and alive(driver)):
+        time.sleep(SECONDS)
+    os._exit(1)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

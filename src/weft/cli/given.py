@@ -1,0 +1,156 @@
+"""What is given on the command line: ``name=value``, ``FILE.py:pipe``, run directories."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from weft.errors import InvalidInput
+from weft.model.step import nearest
+from weft.pipeline import Pipeline, Step
+
+_RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")
+_FLOATS = {"nan", "inf", "-inf"}
+
+
+def values(given: Iterable[str]) -> dict[str, Any]:
+    """The inputs in ``name=value`` arguments.
+
+    Raises
+    ------
+    InvalidInput
+        For what is not of that form, a name given twice, or a file that cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not all(part.isidentifier() for part in name.split(".")):
+            raise InvalidInput(f"{text!r} is not of the form name=value.")
+        if name in found:
+            raise InvalidInput(f"{name!r} is given twice.")
+        found[name] = _file(name, value[1:]) if value.startswith("@") else parsed(value)
+    return found
+
+
+def parsed(text: str) -> Any:
+    """A value: a Python literal, ``range(...)``, or else the text itself.
+
+    Examples
+    --------
+    >>> parsed("0.5"), parsed("[1, 2]"), parsed("range(3)"), parsed("hello")
+    (0.5, [1, 2], range(0, 3), 'hello')
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if match:
+        return range(*(int(part) for part in match.groups() if part is not None))
+    if text.strip() in _FLOATS:
+        return float(text)
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _file(name: str, path: str) -> Any:
+    suffix = os.path.splitext(path)[1]
+    try:
+        if suffix == ".json":
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+        if suffix == ".npy":
+            import numpy as np
+
+            return np.load(path, allow_pickle=False)
+        if suffix == ".csv":
+            with open(path, encoding="utf-8", newline="") as file:
+                return _column(name, path, list(csv.DictReader(file)))
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{name}=@{path} cannot be read: {error}.") from error
+    raise InvalidInput(f"{name}=@{path}: a file ends in .json, .csv or .npy.")
+
+
+def _column(name: str, path: str, rows: list[dict[str, str]]) -> list[Any]:
+    columns = list(rows[0]) if rows else []
+    column = name if name in columns else columns[0] if len(columns) == 1 else None
+    if column is None:
+        raise InvalidInput(f"{path} has no column {name!r}.{nearest(name, columns)} Its columns: {', '.join(columns) or 'none'}.")
+    return [parsed(row[column]) for row in rows]
+
+
+def pipeline(target: str) -> Pipeline:
+    """The pipeline of ``FILE.py:name``: a Pipeline, a step, or a function without arguments that returns one.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such file, or nothing of that name in it.
+    """
+    path, colon, name = target.rpartition(":")
+    if not colon:
+        path, name = target, ""
+    module = _module(path)
+    here = {key: value for key, value in vars(module).items() if not key.startswith("_")}
+    pipelines = [key for key, value in here.items() if isinstance(value, Pipeline)]
+    if not name:
+        if len(pipelines) != 1:
+            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME. There: {', '.join(pipelines) or 'none'}.")
+        name = pipelines[0]
+    if name not in here:
+        known = pipelines + [key for key, value in here.items() if isinstance(value, Step)]
+        raise InvalidInput(f"{path} has no {name!r}.{nearest(name, known or here)} There: {', '.join(known) or 'no pipeline'}.")
+    found = here[name]
+    if not isinstance(found, (Pipeline, Step)) and callable(found):
+        try:
+            found = found()
+        except TypeError as error:
+            raise InvalidInput(f"{target} is called without arguments, and failed: {error}.") from error
+    if isinstance(found, Step):
+        found = Pipeline([found], found.name)
+    if not isinstance(found, Pipeline):
+        raise InvalidInput(f"{target} is a {type(found).__name__}, not a pipeline. There: {', '.join(pipelines) or 'none'}.")
+    return found
+
+
+def _module(path: str) -> ModuleType:
+    import cloudpickle
+
+    whole = os.path.abspath(path)
+    if not os.path.isfile(whole) or not whole.endswith(".py"):
+        raise InvalidInput(f"There is no Python file {path}. A pipeline is given as FILE.py:name.")
+    name = os.path.splitext(os.path.basename(whole))[0]
+    if name in sys.modules or not name.isidentifier():
+        name = f"weft_study_{abs(hash(whole)):x}"
+    sys.path.insert(0, os.path.dirname(whole))
+    spec = importlib.util.spec_from_file_location(name, whole)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InvalidInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{_line(error, whole)}.") from error
+    # Workers, and whoever resumes from another directory, need not find the file.
+    cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _line(error: BaseException, path: str) -> str:
+    """Where in the file an error came up."""
+    found = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            found = f" (line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return found

@@ -1,0 +1,145 @@
+"""Commands that make a run work: run, plan, resume, retry, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from weft.cli.commands import done
+from weft.cli.shown import json_option, plain, show
+
+_OPTIONS = [
+    click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. Without: in memory."),
+    click.option("--backend", "-b", default="auto", show_default=True, help="Where jobs run; see weft backends."),
+    click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
+    click.option("--output", "outputs", multiple=True, help="Make only this; may be repeated."),
+    click.option("--force", multiple=True, help="STEP, STEP+ (and all that follows) or all."),
+    click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]), default="stop", show_default=True),
+    click.option("--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]), default="error", show_default=True),
+    click.option("--block-size", type=int, help="Elements per block."),
+    click.option("--seed", type=int, help="Root of every random stream."),
+]
+
+
+def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
+    """Options as `Pipeline.run` takes them."""
+    options = {name: value for name, value in given.items() if value not in (None, ())}
+    for name in ("outputs", "force"):
+        if name in options:
+            options[name] = list(options[name])
+    return options
+
+
+@click.command(help="Run a pipeline, or go on with what the run directory holds.")
+@click.argument("target", metavar="FILE.py:PIPE")
+@click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+@_run_options
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@json_option
+def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **given: Any) -> None:
+    """Values are Python literals, range(...), or text; name=@FILE reads a .json, .csv or .npy file."""
+    from weft.cli.given import pipeline, values
+
+    pipe = pipeline(target)
+    _ended(pipe.run(values(inputs), progress=not (quiet or as_json), **_options(given)), as_json)
+
+
+@click.command(help="Show what a run would do; computes nothing.")
+@click.argument("target", metavar="FILE.py:PIPE")
+@click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+@_run_options
+@json_option
+def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """The same arguments as ``weft run``."""
+    from weft.cli.given import pipeline, values
+
+    found = pipeline(target).plan(values(inputs), **_options(given))
+    totals = {what: getattr(found, what) for what in ("n_elements", "blocks", "jobs", "files", "bytes", "done")}
+    show({"name": found.name, **totals, "steps": [plain(step) for step in found.steps]} if as_json else found, as_json)
+
+
+@click.command(help="Go on with a run: what is open and what failed.")
+@click.argument("run_dir")
+@click.option("--from", "source", metavar="FILE.py:PIPE", help="Use this code; else the recorded one.")
+@click.option("--backend", "-b", help="Where jobs run; see weft backends.")
+@click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default.")
+@click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]))
+@click.option("--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]))
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@json_option
+def resume(run_dir: str, source: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Go on."""
+    from weft.cli.given import pipeline
+    from weft.run.run import open_run
+
+    found = open_run(run_dir)
+    pipe = pipeline(source) if source else None
+    _ended(found.resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given)) or found, as_json)
+
+
+@click.command(help="Run failed elements again: all, or those of a step and positions such as i=3.")
+@click.argument("run_dir")
+@click.argument("step", required=False)
+@click.argument("where", nargs=-1, metavar="[AXIS=POSITION]...")
+@json_option
+def retry(run_dir: str, step: str | None, where: tuple[str, ...], as_json: bool) -> None:
+    """Run failed elements again."""
+    from weft.cli.given import values
+    from weft.run.run import open_run
+
+    found = open_run(run_dir)
+    _ended(found.retry(step, **values(where)) or found, as_json)
+
+
+@click.command(help="Stop a run: what is running ends and is kept.")
+@click.argument("run_dir")
+def cancel(run_dir: str) -> None:
+    """Stop a run."""
+    from weft.run.run import open_run
+
+    found = open_run(run_dir)
+    if found.status.state != "running":
+        click.echo(f"Nobody is working on {run_dir}.")
+        return
+    found.cancel()
+    click.echo(f"{run_dir} ends as soon as what is running has ended. Go on with: weft resume {run_dir}")
+
+
+def _ended(found: Any, as_json: bool) -> None:
+    """Show how a run ended, and end with its status."""
+    status, ok = found.status, found.ok
+    if as_json:
+        show({"ok": ok, "state": status.state, "path": found.path, "seed": found.seed, "steps": status}, True)
+        done(ok)
+        return
+    click.echo(status.table)
+    for name in found._study.graph.leaves:
+        text = _value(found, name)
+        if text:
+            click.echo(f"{name} = {text}")
+    if found.path:
+        click.echo(f"in {found.path}")
+        if not ok:
+            click.echo(f"Why: weft errors {found.path}")
+    done(ok)
+
+
+def _value(found: Any, name: str) -> str:
+    """A result as text: of a run in memory, or one value; arrays on disk may be large, and stay there."""
+    from weft.errors import MissingResult
+
+    if found.path and found._study.graph.axes.get(name):
+        return ""
+    try:
+        text = str(found[name])
+    except MissingResult:
+        return ""
+    return text if len(text) < 2000 else f"{text[:2000]}…"

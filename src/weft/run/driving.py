@@ -1,0 +1,50 @@
+"""Starting a session on a study, the same for a pipeline that is run and for a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from weft.engine.session import Options, Session
+from weft.engine.study import Study
+from weft.engine.tracks import Track
+
+OPTIONS = tuple(f.name for f in fields(Options) if f.name != "backend_options")
+
+
+def options_from(given: Mapping[str, Any]) -> Options:
+    """Options by name; what weft does not know is the backend's."""
+    known = {name: value for name, value in given.items() if name in OPTIONS}
+    rest = {name: value for name, value in given.items() if name not in OPTIONS}
+    known["indices"] = known.get("indices") or {}
+    known["observers"] = tuple(known.get("observers", ()))
+    return Options(**known, backend_options=rest)
+
+
+def drive(
+    study: Study, options: Options, progress: bool | str = "auto", wait: bool = True,
+    hold: Callable[[list[Track]], None] | None = None,
+) -> Session:  # fmt: skip
+    """Run a study to its end; without `wait` return while it runs in a thread.
+
+    Parameters
+    ----------
+    progress
+        ``True``, ``False`` or ``"auto"``.
+    hold
+        Given the tracks before work starts: takes out what is not to be run.
+    """
+    # Observers are views, above everything; the one that is shown by default is named only here.
+    from weft.views.progress import observer_for
+
+    watching = observer_for(progress)
+    session = Session(study, options, [*options.observers, *([watching] if watching else [])], lambda: None, hold)
+    if not wait:
+        return session.start()
+    try:
+        session.run()
+    finally:
+        if watching is not None:
+            watching.close()
+    return session

@@ -1,0 +1,122 @@
+"""What made a value: its step, its code, each argument and where it came from, and the commit that holds it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from weft.engine.arguments import Fetcher, injected, place
+from weft.engine.context import stream_words
+from weft.engine.failures import brief
+from weft.engine.opening import RecordedFunction
+from weft.engine.study import Study
+from weft.engine.values import Values
+from weft.model.content import digest
+from weft.model.step import Parameter, Step
+from weft.plan.blocks import Positions
+from weft.store.commits import STATES
+from weft.store.layout import results_folder
+
+
+class Explanation(dict[str, Any]):
+    """Facts by name, which print as a page to read."""
+
+    def __repr__(self) -> str:
+        at = ", ".join(f"{axis}={position}" for axis, position in self["index"].items())
+        lines = [f"{self['name']!r}{f' at {at}' if at else ''} is made by step {self['step']!r}: {self['state']}"]
+        lines += [f"  {name:10}{brief(value)}" for name, value in self["coords"].items()]
+        for given in self["inputs"]:
+            value = f" = {given['value']}" if given["value"] is not None else ""
+            what = f" ({given['digest'][:12]})" if given["digest"] else ""
+            lines.append(f"  takes {given['name']}{value}{what}, {given['from']}")
+        for key in ("rng", "code", "identity", "file", "host", "worker"):
+            if self.get(key):
+                lines.append(f"  {key:10}{self[key]}")
+        if self.get("started"):
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self["started"]))
+            lines.append(f"  {'started':10}{when}, attempt {self['attempt']}")
+        return "\n".join(lines)
+
+
+def explain(study: Study, step: Step, name: str, chosen: Mapping[str, Positions]) -> Explanation:
+    """What made the elements at the chosen storage positions; the commit too, if it is a single one."""
+    record = study.records[step.name]
+    found = Explanation(
+        name=name, step=step.name, mapspec=record.mapspec, identity=record.identity, code=record.code,
+        index={}, coords={}, state=_summary(study, step), inputs=[], rng=None,
+    )  # fmt: skip
+    single = all(axis in chosen and len(chosen[axis]) == 1 for axis in step.axes)
+    where = {axis: chosen[axis] for axis in step.axes} if single else None
+    values = Values(study)
+    if where is not None:
+        index, coords = place(study, values, step, where, 1)
+        found["index"] = {axis: p[0] for axis, p in index.items()}
+        found["coords"] = {n: v[0] for n, v in coords.items()}
+        found |= _committed(study, step, where)
+    for parameter in step.parameters:
+        if injected(step, parameter, study) or parameter.name == "rng" and "seed" in record.parts:
+            continue
+        found["inputs"].append(_input(study, values, step, parameter, where))
+    bound = [n for n in record.parts if n not in record.inputs and n != "seed" and n not in {g["name"] for g in found["inputs"]}]
+    found["inputs"] += [{"name": n, "value": None, "digest": record.parts[n], "from": "bound to the step"} for n in bound]
+    if "seed" in record.parts:
+        words = stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0] if where is not None else None
+        key = f", spawn key {tuple(words.tolist())}" if words is not None else ", and the element's coordinates"
+        found["rng"] = f"PCG64 from seed {study.seed}{key}"
+    return found
+
+
+def _summary(study: Study, step: Step) -> str:
+    commits = [c for held in study.results[step.name].commits.values() for c in held.values()]
+    return f"{sum(c.n_done for c in commits)} elements in {len(commits)} commits"
+
+
+def _committed(study: Study, step: Step, where: Mapping[str, Positions]) -> dict[str, Any]:
+    """The commit that holds an element."""
+    grid = study.grid(step)
+    if grid is None:
+        return {"state": "open"}
+    number, local = grid.locate([where[axis] for axis in step.axes]) if step.axes else (np.zeros(1, int),) * 2
+    block, position = grid.at(int(number[0])), int(local[0])
+    state = study.results[step.name].state(grid, block)
+    what = STATES[state.states()[position]]
+    if what == "open":
+        return {"state": what}
+    commit = state.failed_by()[position] if what == "failed" else state.sources(np.array([position]))[0][0]
+    file = f"{results_folder(commit.step, commit.identity)}/{commit.name}.weft" if study.path else None
+    kept = asdict(commit)
+    return {"state": what, "file": file, **{k: kept[k] for k in ("host", "worker", "started", "attempt", "epoch", "forced")}}
+
+
+def _input(
+    study: Study, values: Values, step: Step, parameter: Parameter, where: Mapping[str, Positions] | None
+) -> dict[str, Any]:
+    """One argument: its value and digest where they are known, and where it comes from."""
+    name, graph = parameter.name, study.graph
+    row: dict[str, Any] = {"name": name, "value": None, "digest": "", "from": ""}
+    if step.is_bound(parameter):
+        value = step.bound_value(parameter)
+        return {**row, "value": brief(value), "digest": digest(value), "from": "bound to the step"}
+    made, given = graph.producer.get(name), study.inputs.get(name)
+    if made is None and given is None:
+        known = not isinstance(step.function, RecordedFunction)
+        said = brief(parameter.default) if known else None
+        return {**row, "value": said, "digest": study.records[step.name].parts.get(name, ""), "from": "the default"}
+    row["from"] = f"made by step {made.name!r}" if made is not None else "an input"
+    read = graph.read(step, name)
+    if not read.indices and given is not None:
+        return {**row, "value": brief(given.value), "digest": given.digest}
+    if not read.elementwise:
+        row["from"] += ", taken whole" if not any(read.indices) else ", a part taken whole"
+        shape = study.array_shape(name)
+        return {**row, "value": None if shape is None else f"array of shape {shape}", "digest": given.digest if given else ""}
+    if where is not None and bool(values.present(name, where, 1).all()):
+        column = values.elements(name, where, 1)
+        return {**row, "value": brief(column.tolist()[0]), "digest": column.element_digests()[0].tobytes().hex()}
+    return row
+
+

@@ -1,0 +1,149 @@
+"""The state of a run as its events tell it: what every display shows. Pure: time is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.contracts import Event
+
+MOST_SAMPLES = 64
+
+
+@dataclass
+class StepState:
+    """Elements of a step by state, and how fast they come; `total` is None while it is not known."""
+
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    total: int | None = None
+    samples: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        """Elements of which nothing more will come."""
+        return self.done + self.failed + self.blocked
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is open."""
+        return self.total is not None and self.settled >= self.total
+
+    def sample(self, now: float) -> None:
+        """Remember how far it is."""
+        n = self.done + self.failed
+        if self.samples and (self.samples[0][1] == n or self.complete and self.samples[-1][1] == n):
+            return
+        self.samples.append((now, n))
+        if len(self.samples) > MOST_SAMPLES:
+            del self.samples[1:-1:2]
+
+    def rate(self) -> float | None:
+        """Elements per second in the latter half of the time so far.
+
+        Short enough to follow a change, long enough for slow elements.
+        """
+        if len(self.samples) < 2:
+            return None
+        middle = (self.samples[0][0] + self.samples[-1][0]) / 2
+        since = next(s for s in reversed(self.samples) if s[0] <= middle)
+        spent = self.samples[-1][0] - since[0]
+        return (self.samples[-1][1] - since[1]) / spent if spent > 0 else None
+
+    def left(self) -> float | None:
+        """Seconds until it is complete, if it goes on like this."""
+        rate = self.rate()
+        return None if not rate or self.total is None else (self.total - self.settled) / rate
+
+
+@dataclass
+class WorkerState:
+    """What a worker did last, and how much in all."""
+
+    step: str
+    n: int = 0
+    seconds: float = 0.0
+
+
+class Tally:
+    """Takes events, cheaply; displays read it when they are drawn."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.path: str | None = None
+        self.started = 0.0
+        self.ended: float | None = None
+        self.steps: dict[str, StepState] = {}
+        self.workers: dict[str, WorkerState] = {}
+        self.under_way: dict[str, str] = {}
+        self.failures: list[tuple[str, str]] = []
+        self.notes: list[str] = []
+        self._sent: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        data = event.data
+        if event.kind == "run-started":
+            self.name, self.path, self.started = data["name"], data["path"], event.time
+            self.steps = {step: StepState() for step in data["steps"]}
+        elif event.kind == "job-sent":
+            self.under_way[data["token"]] = event.step
+            self._sent.setdefault(event.step, event.time)
+        elif event.kind == "job-ended":
+            self.under_way.pop(data["token"], None)
+            worker = self.workers.setdefault(data["worker"], WorkerState(event.step))
+            worker.step, worker.n, worker.seconds = event.step, worker.n + data["n"], worker.seconds + data["seconds"]
+            for step in data["counts"]:
+                state = self.steps.setdefault(step, StepState())
+                if not state.samples:
+                    state.samples.append((self._sent.get(event.step, event.time), state.done + state.failed))
+        elif event.kind == "element-failed":
+            self.failures.append((data["message"], data["traceback"]))
+        elif event.kind == "worker-died":
+            self.notes.append(f"a worker died while it ran {event.step}; what it had is run again, alone")
+        elif event.kind == "stopping":
+            self.notes.append("stopping: what is running ends and is kept")
+        elif event.kind == "note":
+            self.notes.append(data["message"])
+        elif event.kind == "run-ended":
+            self.ended = event.time
+        self.count(data.get("counts", {}))
+
+    def count(self, counts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take counts by step."""
+        for step, found in counts.items():
+            state = self.steps.setdefault(step, StepState())
+            state.done, state.failed, state.blocked = found["done"], found["failed"], found["blocked"]
+            state.total = found["total"]
+
+    def sample(self, now: float) -> None:
+        """Remember how far every step is."""
+        for state in list(self.steps.values()):
+            if state.samples:
+                state.sample(now)
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as ``1:02:03`` or ``02:03``; nothing for None.
+
+    Examples
+    --------
+    >>> clock(3723), clock(63)
+    ('1:02:03', '01:03')
+    """
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def per_second(rate: float | None) -> str:
+    """A rate as ``1,234/s``, ``2.5/s``, or ``3/min`` for slow ones."""
+    if rate is None:
+        return ""
+    if rate < 0.2:
+        return f"{rate * 60:.2g}/min"
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"

@@ -1,0 +1,248 @@
+"""A real run of two processes, killed a hundred times: the driver alone or the whole group, at every phase."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+from tests.crash import killable
+from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, Control, _alive
+from weft.errors import InvalidInput, StoreError
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 30.0
+ONCE = (BEFORE, WRITING, WRITTEN, SYNCED, NAMED)  # of a file that is made once: each but the last leaves it unmade
+ALL = (*ONCE, AFTER)
+N = 300
+GROWN = 10  # values that a growth adds
+
+
+class Killer:
+    """Starts drivers of the study, kills them, and waits until nothing of them is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.counts, self.pids, temporary = (folder / name for name in ("counts", "pids", "tmp"))
+        for place in (self.counts, self.pids, temporary):
+            place.mkdir()
+        self.control = Control(folder / "control")
+        self.killed: Counter[tuple[str, str, str]] = Counter()
+        self.ended: set[int] = set()
+        self.slowest_orphan = 0.0
+        environment = {
+            **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "WEFT_TEST_COUNTS": str(self.counts),
+            "WEFT_TEST_PIDS": str(self.pids), "WEFT_TEST_CONTROL": str(folder / "control"),
+        }  # fmt: skip
+        self.script = subprocess.Popen(
+            [sys.executable, "-c", "from tests.crash.killable import main; main()"],
+            cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=open(folder / "stderr", "w"),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        assert self.script.stdin is not None
+        self.script.stdin.close()
+        self.script.wait(DEADLINE)
+        # What a killed group could not give back itself.
+        for pid in self.ended:
+            for left in Path("/dev/shm").glob(f"*loky-{pid}-*"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+    def start(self, run_dir: Path, n: int) -> int:
+        assert self.script.stdin is not None
+        self.script.stdin.write(json.dumps({"run_dir": str(run_dir), "n": n}) + "\n")
+        self.script.stdin.flush()
+        return int(self._told(DEADLINE)["pid"])
+
+    def finish(self, run_dir: Path, n: int) -> None:
+        self.control.order("none", -1)
+        self.start(run_dir, n)
+        status = self._told(DEADLINE)["status"]
+        assert status == 0, (self.folder / "stderr").read_text()[-3000:]
+
+    def kill_at(self, run_dir: Path, n: int, kind: str, phase: int, group: bool, skip: int = 0) -> bool:
+        """Kill at a point of the protocol; False if the run came to its end without reaching it."""
+        self.control.order(kind, phase, skip)
+        driver = self.start(run_dir, n)
+        over = time.monotonic() + DEADLINE
+        while not self.control.waiting:
+            if self._ended():
+                return False
+            assert time.monotonic() < over, (kind, PHASES[phase], self.control.phases())
+            time.sleep(0.001)
+        self.killed["group" if group else "driver", kind, PHASES[phase]] += 1
+        self._kill(driver, group)
+        return True
+
+    def kill_after(self, run_dir: Path, n: int, seconds: float, group: bool) -> bool:
+        """Kill at any moment; False if the run had ended."""
+        self.control.order("none", -1)
+        driver = self.start(run_dir, n)
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            if self._ended():
+                return False
+            time.sleep(0.001)
+        for _, (kind, phase) in self.control.phases().items():
+            self.killed["random, each process", kind, phase] += 1
+        self._kill(driver, group)
+        return True
+
+    def _kill(self, driver: int, group: bool) -> None:
+        if group:
+            os.killpg(driver, signal.SIGKILL)
+        else:
+            os.kill(driver, signal.SIGKILL)
+        self._told(DEADLINE)
+        self.ended.add(driver)
+        killed = time.monotonic()
+        while left := [pid for pid in self.workers() if _alive(pid)]:
+            if time.monotonic() > killed + DEADLINE:
+                for pid in left:
+                    os.kill(pid, signal.SIGKILL)
+                raise AssertionError(f"{len(left)} worker(s) did not end after their driver was killed: {left}")
+            time.sleep(0.005)
+        self.slowest_orphan = max(self.slowest_orphan, time.monotonic() - killed)
+        for pid in self.workers():
+            (self.pids / str(pid)).unlink()
+
+    def workers(self) -> list[int]:
+        return [int(path.name) for path in self.pids.iterdir()]
+
+    def executions(self) -> dict[int, int]:
+        return {int(path.name): path.stat().st_size for path in self.counts.iterdir()}
+
+    def _ended(self) -> bool:
+        if select.select([self.script.stdout], [], [], 0)[0]:
+            status = self._told(1.0)["status"]
+            assert status == 0, (self.folder / "stderr").read_text()[-3000:]
+            return True
+        return False
+
+    def _told(self, seconds: float) -> dict[str, int]:
+        assert self.script.stdout is not None
+        assert select.select([self.script.stdout], [], [], seconds)[0], "the script does not answer"
+        line = self.script.stdout.readline()
+        assert line, (self.folder / "stderr").read_text()[-3000:]
+        told: dict[str, int] = json.loads(line)
+        return told
+
+
+class Watched:
+    """A study over its kills: what it shows must be right, what it committed is never made again."""
+
+    def __init__(self, killer: Killer, run_dir: Path, right: Any) -> None:
+        self.killer, self.run_dir, self.right = killer, run_dir, right
+        self.n = N
+        self.kept: dict[int, int] = {}
+        self.kills = 0
+
+    def look(self) -> None:
+        """Read it as it is now."""
+        try:
+            run = weft.open_run(self.run_dir)
+        except (InvalidInput, StoreError) as error:
+            assert "holds no run" in str(error) or "never started" in str(error), error
+            assert not self.kept
+            return
+        shown = run.get("y", missing="mask")
+        done = np.flatnonzero(~np.ma.getmaskarray(shown))
+        assert np.ma.getdata(shown)[done].tobytes() == self.right[done].tobytes()
+        whole = run.get("s", missing="mask")
+        assert whole is np.ma.masked or whole == float(self.right[: len(shown)].sum())
+        counts = self.killer.executions()
+        assert self.kept.items() <= counts.items(), "committed elements were executed again"
+        assert all(count <= 1 + self.kills for count in counts.values())
+        assert set(self.kept) <= set(done.tolist()), "committed elements are gone"
+        self.kept = {i: counts[i] for i in done.tolist()}
+
+    def kill(self, kind: str, phase: int, group: bool, skip: int = 0) -> None:
+        """One kill at a point; where nothing is left to do, the study grows until there is."""
+        self.kills += 1
+        if not self.killer.kill_at(self.run_dir, self.n, kind, phase, group, skip):
+            self.n += GROWN
+            assert self.killer.kill_at(self.run_dir, self.n, kind, phase, group), (kind, PHASES[phase])
+        self.look()
+
+
+@pytest.fixture
+def killer(tmp_path: Path) -> Iterator[Killer]:
+    made = Killer(tmp_path)
+    yield made
+    made.close()
+
+
+def plan(group: bool, random: Random) -> Iterator[tuple[str, int, int]]:
+    """Each point in an order in which each is reached, and how many such points to pass before."""
+    for kind in ("run", "inputs", "code", "changes", "grid"):
+        for phase in ONCE:
+            yield kind, phase, 0
+    commits = [(phase, skip) for phase in ALL for skip in (0, 3)] + [(p, 1) for p in (NAMED, SYNCED)]
+    random.shuffle(commits)
+    for phase, skip in commits:
+        yield "commit", phase, skip
+    if group:
+        for phase in (BEFORE, SYNCED, NAMED):
+            yield "lease", phase, 0
+
+
+def test_a_hundred_kills(
+    killer: Killer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = Random(5)
+    begun = time.monotonic()
+    most = N + 60 * GROWN
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setenv("WEFT_TEST_COUNTS", str(aside))
+    whole = killable.PIPE.run(
+        {"x": list(range(most)), **killable.INPUTS}, run_dir=tmp_path / "whole", backend="sequential", seed=3, progress=False
+    )
+    right = whole["y"]
+    for group in (False, True):
+        study = Watched(killer, tmp_path / ("group" if group else "driver"), right)
+        for path in killer.counts.iterdir():
+            path.unlink()
+        for kind, phase, skip in plan(group, random):
+            study.kill(kind, phase, group, skip)
+        for phase in ALL:  # of a study that grows
+            for kind in ("inputs", "changes")[: 2 if group else 1]:
+                study.n += GROWN
+                study.kill(kind, phase, group)
+        while study.kills < 60:
+            study.kills += killer.kill_after(study.run_dir, study.n, random.uniform(0.02, 0.7), group)
+            study.look()
+            study.n += GROWN
+        killer.finish(study.run_dir, study.n)
+        study.look()
+        assert len(study.kept) == study.n
+        finished = weft.open_run(study.run_dir)
+        assert finished["y"].tobytes() == right[: study.n].tobytes()
+        assert finished["s"] == float(right[: study.n].sum())
+    assert sum(n for (who, _, _), n in killer.killed.items() if who != "random, each process") >= 80
+    with capsys.disabled():
+        print(f"\n{len(killer.killed)} points, {time.monotonic() - begun:.0f} s, slowest orphan {killer.slowest_orphan:.1f} s")
+        for who in ("driver", "group", "random, each process"):
+            for kind in KINDS:
+                hit = {p: n for (w, k, p), n in sorted(killer.killed.items()) if (w, k) == (who, kind)}
+                if hit:
+                    print(f"  {who:20} {kind:8} " + ", ".join(f"{p}: {n}" for p, n in hit.items()))
