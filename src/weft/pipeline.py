@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from weft.engine import compare
 from weft.engine.opening import absolute, memory_study, open_study
 from weft.engine.session import Options
 from weft.errors import InvalidInput, WiringError
@@ -206,6 +207,8 @@ class Pipeline:
         self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool
     ) -> Any:
         if run_dir is None:
+            compare.forced_steps(self.graph, force)
+            compare.check_choice(on_change)
             return memory_study(self.graph, inputs, self.name, seed or 0)
         fs = FileSystem(current().disk, shared=True) if shared else current()
         directory = RunDirectory(absolute(run_dir), fs)

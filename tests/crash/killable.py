@@ -41,16 +41,6 @@ def install() -> None:
     weft.store.fs._current = weft.store.fs.FileSystem(PhasedDisk(Control(Path(os.environ["WEFT_TEST_CONTROL"]))))
 
 
-    import traceback
-    from weft.engine import remote
-    old = remote.portable
-    def portable(error):
-        traceback.print_exception(error)
-        return old(error)
-    if old.__module__ == "weft.engine.remote":
-        remote.portable = portable
-
-
 def drive(run_dir: str, n: int) -> None:
     """Run, or go on with, a study of `n` values."""
     os.setsid()

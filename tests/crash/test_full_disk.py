@@ -53,6 +53,7 @@ def refused(computer: Machine, x: list[int], at: int, code: int, every: bool, **
         return True
     finally:
         computer.disk.restart()
+        computer.boots += 1
     return False
 
 

@@ -172,6 +172,25 @@ def test_kept_results(computer: Machine) -> None:
         assert_complete(run(FIRST, k=2, on_change="keep"), mixed)
 
 
+def test_reset(computer: Machine) -> None:
+    """What was reset is missing until it is made again; the others stay."""
+    run(FIRST)
+    TIDE["height"] = 1000
+    mixed = [1011, 21, 31, 1041, 51]
+    after = {"y": mixed, "s": [sum(mixed)]}
+
+    def work() -> weft.Run:
+        again = weft.open_run(RUN).reset("y", i=[0, 3])
+        return again.resume(pipeline=PIPE, backend="sequential", block_size=2, progress=False)
+
+    for _ in each_crash(computer, work):
+        found = weft.open_run(RUN)
+        begun = found._study.epoch > 1
+        assert_right_or_missing(found, after if begun else expected(FIRST, 1))
+        assert_complete(run(FIRST), after if begun else expected(FIRST, 1))
+    assert begun
+
+
 def test_killed_resumed_and_then_without_power(computer: Machine) -> None:
     """What a killed driver left unsynced is not built upon: the next loss of power takes it away."""
     random = Random(7)

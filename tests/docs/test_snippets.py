@@ -1,7 +1,7 @@
 """Every Python block of the README and the documentation runs, in order, in one namespace for each page.
 
-A block with ``>>>`` is a doctest, its output is compared; any other is executed. Blocks in other languages
-(``text``, ``console``, ``json``) are not run. A page runs as ``__main__`` in an empty directory, as its reader
+A block with ``>>>`` is a doctest, its output is compared; any other is executed. Blocks of other languages
+(``text``, ``console``) are not run. A page runs as ``__main__`` in an empty directory, as its reader
 would in a notebook.
 """
 

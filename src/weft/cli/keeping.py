@@ -26,7 +26,7 @@ def export(run_dir: str, target: str, names: tuple[str, ...], kind: str | None) 
         raise click.UsageError(f"{target} ends in none of {', '.join(_FORMATS)}; say which with --format.")
     found = open_run(run_dir)
     if kind == "csv":
-        found.to_dataframe(*names).to_csv(target)
+        found.to_dataframe(*names).to_csv(target, index=False)
     elif kind == "parquet":
         found.to_parquet(target, *names)
     else:
@@ -42,23 +42,24 @@ def verify(run_dir: str, repair: bool, as_json: bool) -> None:
     """Check every file; status 1 if any is damaged."""
     from weft.run.run import open_run
 
-    found = open_run(run_dir).verify(repair=repair)
-    problems = list(found) if hasattr(found, "__iter__") else []
+    problems = open_run(run_dir).verify(repair=repair)
     if as_json:
         show({"ok": not problems, "problems": problems}, True)
     else:
-        click.echo(found if problems else "Every file is whole.")
+        click.echo(problems if problems else "Every file is whole.")
     done(not problems)
 
 
 @click.command(help="Remove results that nothing refers to any more.")
 @click.argument("run_dir")
+@click.option("--dry", is_flag=True, help="Show what would be removed.")
 @json_option
-def gc(run_dir: str, as_json: bool) -> None:
+def gc(run_dir: str, dry: bool, as_json: bool) -> None:
     """Remove what nothing refers to."""
     from weft.run.run import open_run
 
-    show(open_run(run_dir).gc(), as_json)
+    found = open_run(run_dir).gc(dry=dry)
+    show(found if as_json or found else "There is nothing to remove.", as_json)
 
 
 @click.command(help="Run a real study, kill it on the way, and see it resume.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from weft.cli.commands import done
 from weft.cli.shown import json_option, plain, show
+from weft.errors import StepError
 
 _OPTIONS = [
     click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. Without: in memory."),
@@ -23,10 +25,23 @@ _OPTIONS = [
 ]
 
 
+_AGAIN = [
+    click.option("--backend", "-b", help="Where jobs run; see weft backends."),
+    click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
+    click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"])),
+    click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
+    json_option,
+]
+
+
 def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+    """What run and plan share."""
+    return functools.reduce(lambda f, option: option(f), reversed(_OPTIONS), function)
+
+
+def _again_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What resume and retry share."""
+    return functools.reduce(lambda f, option: option(f), reversed(_AGAIN), function)
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +64,13 @@ def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **give
     from weft.cli.given import pipeline, values
 
     pipe = pipeline(target)
-    _ended(pipe.run(values(inputs), progress=not (quiet or as_json), **_options(given)), as_json)
+    try:
+        found = pipe.run(values(inputs), progress=not (quiet or as_json), **_options(given))
+    except StepError as error:
+        if as_json:
+            show({"ok": False, "error": str(error), "step": error.step, "index": error.index}, True)
+        raise
+    _ended(found, as_json)
 
 
 @click.command(help="Show what a run would do; computes nothing.")
@@ -69,34 +90,32 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
 @click.command(help="Go on with a run: what is open and what failed.")
 @click.argument("run_dir")
 @click.option("--from", "source", metavar="FILE.py:PIPE", help="Use this code; else the recorded one.")
-@click.option("--backend", "-b", help="Where jobs run; see weft backends.")
-@click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default.")
-@click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]))
 @click.option("--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]))
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-@json_option
+@_again_options
 def resume(run_dir: str, source: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Go on."""
     from weft.cli.given import pipeline
     from weft.run.run import open_run
 
-    found = open_run(run_dir)
     pipe = pipeline(source) if source else None
-    _ended(found.resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given)) or found, as_json)
+    found = open_run(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
+    _ended(found, as_json)
 
 
 @click.command(help="Run failed elements again: all, or those of a step and positions such as i=3.")
 @click.argument("run_dir")
 @click.argument("step", required=False)
 @click.argument("where", nargs=-1, metavar="[AXIS=POSITION]...")
-@json_option
-def retry(run_dir: str, step: str | None, where: tuple[str, ...], as_json: bool) -> None:
+@_again_options
+def retry(
+    run_dir: str, step: str | None, where: tuple[str, ...], quiet: bool, as_json: bool, **given: Any
+) -> None:
     """Run failed elements again."""
     from weft.cli.given import values
     from weft.run.run import open_run
 
-    found = open_run(run_dir)
-    _ended(found.retry(step, **values(where)) or found, as_json)
+    chosen = {**_options(given), **values(where)}
+    _ended(open_run(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
 
 
 @click.command(help="Stop a run: what is running ends and is kept.")
@@ -105,12 +124,10 @@ def cancel(run_dir: str) -> None:
     """Stop a run."""
     from weft.run.run import open_run
 
-    found = open_run(run_dir)
-    if found.status.state != "running":
+    if open_run(run_dir).cancel():
+        click.echo(f"{run_dir} ends as soon as what is running has ended. Go on with: weft resume {run_dir}")
+    else:
         click.echo(f"Nobody is working on {run_dir}.")
-        return
-    found.cancel()
-    click.echo(f"{run_dir} ends as soon as what is running has ended. Go on with: weft resume {run_dir}")
 
 
 def _ended(found: Any, as_json: bool) -> None:

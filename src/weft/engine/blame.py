@@ -157,17 +157,30 @@ class Blame:
         track.counts[step].failed += 1
         self.failed(self.step_error(step, grid, block, failure), failure)
 
-    def unsendable(self, track: Track, error: BaseException | None) -> WeftError:
+    def unsendable(self, track: Track, job: Job, error: BaseException | None) -> WeftError:
         """The error for a job that could not be sent, or whose report could not come back."""
         name = track.group.name
         if isinstance(error, WeftError):
             return error
         problem = InvalidInput(
-            f"The arguments of step {name!r} cannot be pickled, so they cannot go to another process: {error!r}. "
+            f"{_culprit(job) or f'The arguments of step {name!r}'} cannot be pickled to be sent to another "
+            f"process: {error!r}. "
             "Give something that can be, or use backend='thread_pool' or 'sequential'."
         )
         problem.__cause__ = error
         return problem
+
+
+def _culprit(job: Job) -> str:
+    """Which argument of a job cannot be pickled, and why; an empty string if all can."""
+    import cloudpickle
+
+    for (step, name), value in (pair for arguments in job.arguments or () for pair in arguments.given.items()):
+        try:
+            cloudpickle.dumps(value)
+        except Exception as error:
+            return f"The input {name!r} of step {step!r} ({error})"
+    return ""
 
 
 def located(

@@ -7,19 +7,17 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from weft.engine.arguments import Arguments, Item
+from weft.engine.control import Control
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import Lane
 from weft.engine.study import Study
 from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
-
-if TYPE_CHECKING:
-    from weft.engine.worker import Control
 
 MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits
 
@@ -35,9 +33,16 @@ class Work:
     arguments: Arguments
     lanes: list[Lane] = field(default_factory=list)
     reached: int = 0
+    running: int = 0
     committed: list[int] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     started: float = field(default_factory=time.time)
+
+    def where(self) -> tuple[str, list[int]]:
+        """Step and storage position of the element that runs now."""
+        lane = self.lanes[self.running]
+        at = self.local[min(len(lane.results), self.n - 1)]
+        return lane.step.name, [int(p) for p in self.grid.storage(self.item.block, at)]
 
     def rest(self) -> Item | None:
         """What was not run to the end of the chain; None if nothing."""

@@ -107,6 +107,12 @@ def forced_steps(graph: Graph, force: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+def check_choice(on_change: str) -> None:
+    """Refuse an ``on_change`` that does not exist."""
+    if on_change not in CHOICES:
+        raise InvalidInput(f"on_change is one of {', '.join(map(repr, CHOICES))}, got {on_change!r}.")
+
+
 def settle(
     graph: Graph,
     new: Mapping[str, StepRecord],
@@ -127,8 +133,7 @@ def settle(
     RunMismatch
         If something differs and `on_change` is ``"error"``.
     """
-    if on_change not in CHOICES:
-        raise InvalidInput(f"on_change is one of {', '.join(map(repr, CHOICES))}, got {on_change!r}.")
+    check_choice(on_change)
     before = old.steps if old else {}
     generation = old.generation if old else 0
     found_differences = [

@@ -16,6 +16,7 @@ from weft.engine.arguments import Fetcher, Item
 from weft.engine.blame import Blame
 from weft.engine.committing import rehomed
 from weft.engine.jobs import FLUSH_SECONDS, Job, Pilot, Report
+from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
 from weft.engine.study import Study
 from weft.engine.survey import tracks_of
@@ -65,6 +66,7 @@ class Driver:
         self.sent: dict[Any, Sent] = {}
         self.tracks = tracks_of(study, groups, settings.chosen, settings.steps)
         self.blame = Blame(study, emit)
+        self.mending = Mending(study, self.tracks, emit)
         self.stopping = False
         self.cancelling = False
         self.problem: BaseException | None = None
@@ -83,7 +85,12 @@ class Driver:
         try:
             while True:
                 before = self.moves
-                self._advance()
+                try:
+                    self._advance()
+                except CorruptResult as error:
+                    if not self.mending.mend(error):
+                        raise
+                    self.moves += 1
                 if self.sent:
                     self._take()
                 elif self.stopping or self.moves == before:
@@ -294,33 +301,23 @@ class Driver:
 
     def _problem(self, report: Report) -> None:
         """Something other than an element's failure ended a job."""
-        error, damaged = report.problem, report.damaged
-        track = next((t for t in self.tracks if damaged is not None and damaged.step in t.counts), None)
-        if (
-            isinstance(error, CorruptResult)
-            and damaged is not None
-            and track is not None
-            and track.grid is not None
-        ):
-            self.emit("note", damaged.step, message=f"{error} Its elements are made again.")
-            self.study.store.set_aside(damaged)
-            self.study.results[damaged.step].remove(damaged)
-            track.reopen(track.grid.number(damaged.block), damaged)
-            return
-        self.problem = self.problem or error
-        self._stop()
+        if not self.mending.mend(report.problem):
+            self.problem = self.problem or report.problem
+            self._stop()
 
     def _lost(self, sent: Sent) -> None:
         """A job that brought nothing: its worker died, or it could not be sent."""
         mark = sent.mark.get() if sent.mark is not None else None
         self._let_go(sent)
         if died(sent.future) is None:
-            self.problem = self.problem or self.blame.unsendable(sent.track, sent.future.exception())
-            self._stop()
+            if not self.cancelling:  # then what is killed need not have died in any way that tells
+                error = sent.future.exception()
+                self.problem = self.problem or self.blame.unsendable(sent.track, sent.job, error)
+                self._stop()
             return
         self.emit("worker-died", sent.track.group.name, token=sent.job.token)
         if sent.alone is None:
-            sent.pool.broken()
+            sent.pool.broken(sent.executor)
         if sent.track.grid is None:
             # The pilot died: without a measurement, blocks are small.
             self._record_blocks(sent.track, block_elements(sent.track.total(), sent.pool.n_jobs, 0.1, 8.0))

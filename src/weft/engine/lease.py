@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -70,9 +71,8 @@ class Lease:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = json.loads(self.fs.read(self.path))
-            return found
-        except (FileNotFoundError, ValueError):
+            return _parsed(self.fs.read(self.path))
+        except FileNotFoundError:
             return None
 
     def _changes(self, seen: dict[str, Any]) -> bool:
@@ -94,10 +94,7 @@ class Lease:
             self.fs.move(self.path, away)
         except FileNotFoundError:
             return
-        try:
-            taken = json.loads(self.fs.read(away))
-        except ValueError:
-            taken = seen
+        taken = _parsed(self.fs.read(away))
         if taken["token"] != seen["token"] and not _dead(taken):
             self.fs.create_exclusive(self.path, self.fs.read(away))
         self.fs.remove(away, missing_ok=True)
@@ -128,10 +125,11 @@ class Lease:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
-        self.fs.remove(_wish(self.root, self.token), missing_ok=True)
-        held = self._read()
-        if held is not None and held["token"] == self.token:
-            self.fs.remove(self.path, missing_ok=True)
+        with contextlib.suppress(OSError):  # what a broken disk keeps is a lease that nobody renews
+            self.fs.remove(_wish(self.root, self.token), missing_ok=True)
+            held = self._read()
+            if held is not None and held["token"] == self.token:
+                self.fs.remove(self.path, missing_ok=True)
 
 
 def ask_to_stop(root: str, fs: FileSystem) -> bool:
@@ -146,6 +144,15 @@ def ask_to_stop(root: str, fs: FileSystem) -> bool:
 
 def _wish(root: str, token: str) -> str:
     return f"{root}/{JOBS}/cancel-{token}"
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """What a lease says; one that a loss of power damaged stands for itself, and is dead if it never changes."""
+    try:
+        found: dict[str, Any] = json.loads(content)
+        return found
+    except ValueError:
+        return {"token": content.hex(), "beat": 0}
 
 
 def holder(root: str, fs: FileSystem) -> dict[str, Any] | None:

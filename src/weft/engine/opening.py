@@ -24,7 +24,7 @@ from weft.plan.axes import Axis
 from weft.store.files import FilesStore
 from weft.store.fs import FileSystem
 from weft.store.memory import MemoryStore
-from weft.store.record import Change, InputRecord, RunDirectory, StepRecord
+from weft.store.record import Change, InputRecord, RunDirectory, StepRecord, refusals
 
 
 def memory_study(graph: Graph, given: Any, name: str, seed: int) -> Study:
@@ -60,10 +60,11 @@ def open_study(
             f"with {name!r}. Choose another run_dir."
         )
     for _ in range(20):
-        if known:
-            directory.settle()
-        old = directory.change() if known else None
-        study = _attempt(directory, graph, given, name, seed, on_change, force, old)
+        with refusals(directory.path):
+            if known:
+                directory.settle()
+            old = directory.change() if known else None
+            study = _attempt(directory, graph, given, name, seed, on_change, force, old)
         if study is not None:
             return study
         known = True

@@ -48,6 +48,7 @@ def planned(
     inputs = inputs_of(graph, given)
     axes = axes_of(graph, inputs)
     forced = compare.forced_steps(graph, force)
+    compare.check_choice(on_change)
     records = {step: StepRecord("plan", "") for step in graph.steps}
     study = Study(graph, inputs, axes, records, MemoryStore(), name)
     done: dict[str, int] = {}

@@ -31,6 +31,7 @@ class Sent:
     weight: int = 1
     mark: Mark | None = None
     alone: Executor | None = None
+    executor: Executor | None = None
 
 
 class Pool:
@@ -114,7 +115,7 @@ class Pool:
         except BrokenExecutor as error:
             future = Future()
             future.set_exception(error)
-        return Sent(job, future, self, track, numbers, weight)
+        return Sent(job, future, self, track, numbers, weight, executor=executor)
 
     def submit_alone(self, job: Job, track: Any, numbers: tuple[int, ...]) -> Sent:
         """Send a job to a process of its own, which marks the element that it runs."""
@@ -151,9 +152,11 @@ class Pool:
             if thread != threading.get_ident():
                 raise_in(thread, ElementCancelled)
 
-    def broken(self) -> None:
-        """The executor lost a worker: the next job starts another."""
-        executor, self.executor = self.executor, None
+    def broken(self, executor: Executor | None) -> None:
+        """An executor lost a worker, and all of its jobs with it: the next job starts another."""
+        if executor is not self.executor:
+            return
+        self.executor = None
         if executor is not None and self.backend.name != "executor":
             self.backend.stop(executor, kill=True)
         elif executor is not None:

@@ -55,7 +55,9 @@ class Retry:
             if again.any():
                 self.following |= {s.name for s in self.study.graph.descendants(step)} - {step.name}
 
-    def _meant(self, track: Track, step: Step, block: tuple[int, ...], local: Positions) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _meant(
+        self, track: Track, step: Step, block: tuple[int, ...], local: Positions
+    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         assert track.grid is not None
         if self.step not in (None, step.name) or not set(self.chosen) <= set(step.axes):
             return np.zeros(len(local), bool)

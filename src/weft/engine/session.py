@@ -20,12 +20,13 @@ from weft.engine.lease import Lease
 from weft.engine.pools import Pool
 from weft.engine.study import Study
 from weft.engine.tracks import Track
-from weft.errors import InvalidInput, StoreError
+from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.axes import chosen
 from weft.plan.dataflow import fuse
 from weft.store.fs import current
+from weft.store.record import refusals
 
 QUICK_SECONDS = 1.5  # less work than this is done before another process has started
 
@@ -227,7 +228,7 @@ class Session:
     def _drive(self, stack: contextlib.ExitStack) -> None:
         study, options = self.study, self.options
         fs = current()
-        try:
+        with refusals(study.path):
             lease = None
             if study.path is not None:
                 lease = Lease(study.path, fs, self.stop).take()
@@ -259,11 +260,6 @@ class Session:
                 counts = {s: vars(c).copy() for t in self.driver.tracks for s, c in t.counts.items()}
                 emit("run-ended", counts=counts)
             self.finish()
-        except OSError as error:
-            raise StoreError(
-                f"{study.path or 'The store'} cannot be written: {error.strerror or error}. What was committed before is safe; "
-                "make room or repair the disk, and run again to go on."
-            ) from error
 
     def start(self) -> Session:
         """Run in a thread of its own."""
@@ -280,6 +276,8 @@ class Session:
         self.cancelled = True
         if self.driver is not None:
             self.driver.stop()
+        for pool in list(self.backends.pools.values()):  # what runs in the driver's own thread too
+            pool.stop()
 
 
 class OnlyInMemory:

@@ -191,6 +191,14 @@ class Track:
         self.known[number] = False
         self.consider(number)
 
+    def look_again(self) -> None:
+        """Find anew what can be sent: something that it needs may be open again."""
+        if self.grid is not None:
+            self.ready.clear()
+            self.known[:] = False
+            for number in range(self.grid.n_blocks):
+                self.consider(number)
+
     def consider(self, number: int) -> None:
         """Look whether a block can be sent now."""
         assert self.grid is not None
@@ -401,7 +409,7 @@ def valid(
     for commit, places, which in state.sources(local[at]):
         if commit.reads == seen:
             continue
-        kept = study.store.digests(commit)
+        kept = results.digests(commit)
         if kept is None:
             found[at[which]] = False
         else:

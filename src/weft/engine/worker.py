@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
@@ -17,36 +18,20 @@ from weft.engine.batches import BatchLane
 from weft.engine.calls import positional, returning
 from weft.engine.committing import Committer, Work
 from weft.engine.context import Context, generator
+from weft.engine.control import Control
 from weft.engine.failures import ElementCancelled, Mark, with_timeout
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
+from weft.engine.printed import keeping
 from weft.engine.study import Study
 from weft.errors import CorruptResult
 from weft.model.columns import SequenceColumn
 from weft.model.resources import Resources
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Grid, positions
+from weft.store.fs import current as current_fs
 
 HOST = platform.node()
-
-
-class Control:
-    """Whether the worker should go on: asked between chunks, and by functions through their context."""
-
-    def __init__(self, job: Job, stopping: Callable[[], bool]) -> None:
-        self.job = job
-        self._stopping = stopping
-        self._asked = 0.0
-        self.stopped = False
-
-    def stop(self) -> bool:
-        """Whether to stop; looks at most four times a second."""
-        if not self.stopped:
-            now = time.monotonic()
-            if now - self._asked > 0.25:
-                self._asked = now
-                self.stopped = self._stopping()
-        return self.stopped
 
 
 def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False) -> Report:
@@ -70,6 +55,10 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     current: Work | None = None
     fetcher = Fetcher.of(study)
     left = list(job.items)
+    kept = contextlib.ExitStack()
+    if study.path is not None:
+        name = f"{HOST}-{os.getpid()}-{job.token}"
+        kept.enter_context(keeping(study.path, current_fs(), name, lambda: current and current.where()))
     try:
         while left:
             if control.stop():
@@ -103,6 +92,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
             committer.finish(current)
         report.problem = error
     finally:
+        kept.close()
         problem = committer.close()
         report.problem = report.problem or problem
     report.left = left
@@ -122,7 +112,7 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
         high = position + tempo.next(
             n - position, not first.step.batch and any(lane.mutable for lane in work.lanes)
         )
-        for lane in work.lanes:
+        for work.running, lane in enumerate(work.lanes):
             lane.begin()
             clock = time.perf_counter()
             lane.advance(high)
@@ -159,6 +149,7 @@ def _work(
         if mark is not None:
             lane.call = _marked(lane, mark, number, lane_number)
         lane.stop_at_failure = job.on_error in ("stop", "cancel")
+        lane.alone = len(item.steps) == 1 and not step.batch
         work.lanes.append(lane)
         for place, output in enumerate(step.outputs):
             made[output] = Upstream(lane, place)

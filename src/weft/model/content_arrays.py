@@ -57,12 +57,13 @@ def raw(array: np.ndarray[Any, Any]) -> memoryview:
 
 
 def from_raw(data: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """The array over these bytes, without a copy."""
+    """The array over these bytes, copied only if they lie where its dtype may not."""
     if len(data) != dtype.itemsize * math.prod(shape):
         raise ValueError(f"{len(data)} bytes for an array of shape {shape} and dtype {dtype}")
     if len(data) == 0:
         return np.ndarray(shape, dtype)
-    return np.frombuffer(data, dtype).reshape(shape)
+    array = np.frombuffer(data, dtype).reshape(shape)
+    return array if array.flags.aligned else array.copy()
 
 
 def canonical_rows(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

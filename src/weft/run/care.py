@@ -72,7 +72,9 @@ class Care(Handle):
         except BaseException:
             fs.remove_tree(target)
             raise
-        return type(self)(load_study(target, fs, trust=self._trust).refresh(), trust=self._trust, pipeline=self._pipeline)
+        return type(self)(
+            load_study(target, fs, trust=self._trust).refresh(), trust=self._trust, pipeline=self._pipeline
+        )
 
     def archive(self, path: str | os.PathLike[str]) -> str:
         """Pack the run directory into a zip file, which `weft.open_run` reads.
@@ -126,7 +128,9 @@ class Care(Handle):
         directory = self._directory()
         if ask:
             if not sys.stdin.isatty():
-                raise InvalidInput(f"Nobody can be asked whether to delete {directory.path}: say run.delete(ask=False).")
+                raise InvalidInput(
+                    f"Nobody can be asked whether to delete {directory.path}: say run.delete(ask=False)."
+                )
             if input(f"Delete the run in {directory.path}? [y/N] ").strip().lower() not in ("y", "yes"):
                 return []
         with self._alone():
@@ -162,8 +166,8 @@ class Care(Handle):
     def gc(self, dry: bool = False) -> Table:
         """Remove what nothing needs any more.
 
-        That is: results of earlier code and inputs, commits that others supersede, unfinished files older than an
-        hour, and scratch folders of finished elements.
+        That is: results of earlier code and inputs, superseded commits, unfinished files older than
+        an hour, and scratch folders of finished elements.
 
         Parameters
         ----------
@@ -225,7 +229,9 @@ def unpacked(path: str) -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with zipfile.ZipFile(path) as packed:
         names = packed.namelist()
-        if RUN not in names or any(PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts for n in names):
+        if RUN not in names or any(
+            PurePosixPath(n).is_absolute() or ".." in PurePosixPath(n).parts for n in names
+        ):
             raise InvalidInput(f"{path} is not an archive of a run.")
         packed.extractall(folder)
     return folder
@@ -239,7 +245,9 @@ def _kept(directory: RunDirectory) -> list[str]:
 
 
 def _framed(name: str) -> bool:
-    return name.startswith((f"{INPUTS}/", f"{CODE}/")) or (name.startswith(f"{RESULTS}/") and name.endswith(".weft"))
+    return name.startswith((f"{INPUTS}/", f"{CODE}/")) or (
+        name.startswith(f"{RESULTS}/") and name.endswith(".weft")
+    )
 
 
 def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryview]:
@@ -300,5 +308,3 @@ def _remove_ours(directory: RunDirectory, below: str) -> list[str]:
         elif path not in (RUN, LEASE):
             fs.remove(whole, missing_ok=True)
     return sorted(foreign)
-
-

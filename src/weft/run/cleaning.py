@@ -10,9 +10,9 @@ import numpy as np
 from weft.engine.study import Study
 from weft.errors import CorruptResult
 from weft.model.table import Table
-from weft.plan.blocks import positions
+from weft.plan.blocks import Positions, positions
 from weft.store import frames
-from weft.store.commits import DONE, Commit
+from weft.store.commits import DONE, BlockState, Commit
 from weft.store.layout import CHANGES, CODE, EVENTS, INPUTS, JOBS, RESULTS, SCRATCH, results_folder
 from weft.store.record import RunDirectory
 
@@ -23,7 +23,12 @@ STALE_SECONDS = 3600.0
 def removable(directory: RunDirectory, study: Study) -> Table:
     """Files and folders that can go, with their bytes and why."""
     rows = Table()
-    for path, why in [*_outdated(directory, study), *_superseded(directory, study), *_unfinished(directory), *_scratch(directory, study)]:
+    for path, why in [
+        *_outdated(directory, study),
+        *_superseded(directory, study),
+        *_unfinished(directory),
+        *_scratch(directory, study),
+    ]:
         rows.append({"path": path, "bytes": _bytes(directory, path), "why": why})
     return rows
 
@@ -35,7 +40,11 @@ def _outdated(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]
     for step in fs.listdir(f"{root}/{RESULTS}"):
         for identity in fs.listdir(f"{root}/{RESULTS}/{step}"):
             path = f"{RESULTS}/{step}/{identity}"
-            if path not in kept and fs.is_dir(f"{root}/{path}") and fs.exists(f"{root}/{path}/grid.json") | _has_commits(directory, path):
+            if (
+                path not in kept
+                and fs.is_dir(f"{root}/{path}")
+                and fs.exists(f"{root}/{path}/grid.json") | _has_commits(directory, path)
+            ):
                 yield path, "results of other code or inputs"
 
 
@@ -54,28 +63,30 @@ def _superseded(directory: RunDirectory, study: Study) -> Iterator[tuple[str, st
             if len(commits) < 2:
                 continue
             state = results.state(grid, block)
-            counting = _counting(state.states(), state)
+            counting = _counting(state)
             for commit in commits.values():
                 local = positions(commit.done or commit.failed)
-                if commit.name in {c.name for c in counting.values()} or not all(int(p) in counting for p in local):
+                if commit.name in {c.name for c in counting.values()} or not all(
+                    int(p) in counting for p in local
+                ):
                     continue
                 if all(_whole(directory, counting[int(p)]) for p in _one_for_each(local, counting)):
-                    yield f"{results_folder(step.name, commit.identity)}/{commit.name}.weft", "superseded by later commits"
+                    yield (
+                        f"{results_folder(step.name, commit.identity)}/{commit.name}.weft",
+                        "superseded by later commits",
+                    )
 
 
-def _counting(states: np.ndarray[tuple[int], np.dtype[np.uint8]], state: object) -> dict[int, Commit]:
+def _counting(state: BlockState) -> dict[int, Commit]:
     """The commit that makes the state of each done or failed position."""
-    from weft.store.commits import BlockState
-
-    assert isinstance(state, BlockState)
     found = dict(state.failed_by())
-    done = np.flatnonzero(states == DONE)
+    done = np.flatnonzero(state.states() == DONE)
     for commit, _, which in state.sources(done):
         found |= dict.fromkeys(done[which].tolist(), commit)
     return found
 
 
-def _one_for_each(local: np.ndarray[tuple[int], np.dtype[np.int64]], counting: dict[int, Commit]) -> list[int]:
+def _one_for_each(local: Positions, counting: dict[int, Commit]) -> list[int]:
     """For each commit that holds some of the positions, one of them."""
     return list({counting[int(p)].name: int(p) for p in local}.values())
 
@@ -97,7 +108,11 @@ def _unfinished(directory: RunDirectory, below: str = "") -> Iterator[tuple[str,
         yield (f"{below}/{name}" if below else name), "left unfinished"
     for name in directory.fs.listdir(f"{directory.path}/{below}"):
         path = f"{below}/{name}" if below else name
-        if path.partition("/")[0] in FOLDERS and path != SCRATCH and directory.fs.is_dir(f"{directory.path}/{path}"):
+        if (
+            path.partition("/")[0] in FOLDERS
+            and path != SCRATCH
+            and directory.fs.is_dir(f"{directory.path}/{path}")
+        ):
             yield from _unfinished(directory, path)
 
 
@@ -110,7 +125,9 @@ def _scratch(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]]
             if name.startswith(prefix) and grid is not None:
                 places = name.removeprefix(prefix)
                 where = [np.array([int(p)]) for p in places.split("-")] if step.axes else []
-                number, local = grid.locate(where) if where else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+                number, local = (
+                    grid.locate(where) if where else (np.zeros(1, np.int64), np.zeros(1, np.int64))
+                )
                 state = study.results[step.name].state(grid, grid.at(int(number[0])))
                 if state.states()[int(local[0])] == DONE:
                     yield f"{SCRATCH}/{name}", "its element is done"

@@ -39,7 +39,9 @@ def drive(
     from weft.views.progress import observer_for
 
     watching = observer_for(progress)
-    session = Session(study, options, [*options.observers, *([watching] if watching else [])], lambda: None, hold)
+    session = Session(
+        study, options, [*options.observers, *([watching] if watching else [])], lambda: None, hold
+    )
     if not wait:
         return session.start()
     try:

@@ -1,4 +1,4 @@
-"""What made a value: its step, its code, each argument and where it came from, and the commit that holds it."""
+"""What made a value: step, code, each argument and where it came from, and the commit that holds it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Explanation(dict[str, Any]):
 
     def __repr__(self) -> str:
         at = ", ".join(f"{axis}={position}" for axis, position in self["index"].items())
-        lines = [f"{self['name']!r}{f' at {at}' if at else ''} is made by step {self['step']!r}: {self['state']}"]
+        lines = [
+            f"{self['name']!r}{f' at {at}' if at else ''} is made by step {self['step']!r}: {self['state']}"
+        ]
         lines += [f"  {name:10}{brief(value)}" for name, value in self["coords"].items()]
         for given in self["inputs"]:
             value = f" = {given['value']}" if given["value"] is not None else ""
@@ -58,16 +60,33 @@ def explain(study: Study, step: Step, name: str, chosen: Mapping[str, Positions]
         found["coords"] = {n: v[0] for n, v in coords.items()}
         found |= _committed(study, step, where)
     for parameter in step.parameters:
-        if injected(step, parameter, study) or parameter.name == "rng" and "seed" in record.parts:
-            continue
-        found["inputs"].append(_input(study, values, step, parameter, where))
-    bound = [n for n in record.parts if n not in record.inputs and n != "seed" and n not in {g["name"] for g in found["inputs"]}]
-    found["inputs"] += [{"name": n, "value": None, "digest": record.parts[n], "from": "bound to the step"} for n in bound]
+        if not injected(step, parameter, study) and not _unknown(study, step, parameter):
+            found["inputs"].append(_input(study, values, step, parameter, where))
+    bound = [
+        n
+        for n in record.parts
+        if n not in record.inputs and n != "seed" and n not in {g["name"] for g in found["inputs"]}
+    ]
+    found["inputs"] += [
+        {"name": n, "value": None, "digest": record.parts[n], "from": "bound to the step"} for n in bound
+    ]
     if "seed" in record.parts:
-        words = stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0] if where is not None else None
-        key = f", spawn key {tuple(words.tolist())}" if words is not None else ", and the element's coordinates"
+        words = (
+            stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0]
+            if where is not None
+            else None
+        )
+        key = (
+            f", spawn key {tuple(words.tolist())}" if words is not None else ", and the element's coordinates"
+        )
         found["rng"] = f"PCG64 from seed {study.seed}{key}"
     return found
+
+
+def _unknown(study: Study, step: Step, parameter: Parameter) -> bool:
+    """Whether the record, without code, says nothing of an argument: weft makes it."""
+    known = (study.graph.producer, study.inputs, study.records[step.name].parts)
+    return isinstance(step.function, RecordedFunction) and not any(parameter.name in names for names in known)
 
 
 def _summary(study: Study, step: Step) -> str:
@@ -89,7 +108,11 @@ def _committed(study: Study, step: Step, where: Mapping[str, Positions]) -> dict
     commit = state.failed_by()[position] if what == "failed" else state.sources(np.array([position]))[0][0]
     file = f"{results_folder(commit.step, commit.identity)}/{commit.name}.weft" if study.path else None
     kept = asdict(commit)
-    return {"state": what, "file": file, **{k: kept[k] for k in ("host", "worker", "started", "attempt", "epoch", "forced")}}
+    return {
+        "state": what,
+        "file": file,
+        **{k: kept[k] for k in ("host", "worker", "started", "attempt", "epoch", "forced")},
+    }
 
 
 def _input(
@@ -105,7 +128,12 @@ def _input(
     if made is None and given is None:
         known = not isinstance(step.function, RecordedFunction)
         said = brief(parameter.default) if known else None
-        return {**row, "value": said, "digest": study.records[step.name].parts.get(name, ""), "from": "the default"}
+        return {
+            **row,
+            "value": said,
+            "digest": study.records[step.name].parts.get(name, ""),
+            "from": "the default",
+        }
     row["from"] = f"made by step {made.name!r}" if made is not None else "an input"
     read = graph.read(step, name)
     if not read.indices and given is not None:
@@ -113,10 +141,16 @@ def _input(
     if not read.elementwise:
         row["from"] += ", taken whole" if not any(read.indices) else ", a part taken whole"
         shape = study.array_shape(name)
-        return {**row, "value": None if shape is None else f"array of shape {shape}", "digest": given.digest if given else ""}
+        return {
+            **row,
+            "value": None if shape is None else f"array of shape {shape}",
+            "digest": given.digest if given else "",
+        }
     if where is not None and bool(values.present(name, where, 1).all()):
         column = values.elements(name, where, 1)
-        return {**row, "value": brief(column.tolist()[0]), "digest": column.element_digests()[0].tobytes().hex()}
+        return {
+            **row,
+            "value": brief(column.tolist()[0]),
+            "digest": column.element_digests()[0].tobytes().hex(),
+        }
     return row
-
-

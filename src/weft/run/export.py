@@ -27,8 +27,8 @@ class Export(Handle):
         Parameters
         ----------
         *names
-            All results whose shape is known, if none is given. Dimensions of elements that are arrays are called
-            ``NAME_d0``, ``NAME_d1``…
+            All results whose shape is known, if none is given. Dimensions of elements that are arrays are
+            called ``NAME_d0``, ``NAME_d1``…
 
         Raises
         ------
@@ -64,14 +64,20 @@ class Export(Handle):
         arrays = self._arrays(names)
         axes = list(dict.fromkeys(axis for name in names for axis in axes_of.get(name, ())))
         shape = tuple(study.axes[axis].length or 0 for axis in axes)
-        inputs = [n for n, given in study.inputs.items() if given.axes and set(given.axes) <= set(axes) and n not in names]
+        inputs = [
+            n
+            for n, given in study.inputs.items()
+            if given.axes and set(given.axes) <= set(axes) and n not in names
+        ]
         labelled = {study.inputs[n].axes[0] for n in inputs if len(study.inputs[n].axes) == 1}
         columns: dict[str, Any] = {}
         for place, axis in enumerate(axes):
             if axis not in labelled:
                 columns[axis] = _spread(np.arange(shape[place]), (axis,), axes, shape)
         for name in inputs:
-            columns[name] = _spread(_cells(self._values.whole(name).array(), len(axes_of[name])), axes_of[name], axes, shape)
+            columns[name] = _spread(
+                _cells(self._values.whole(name).array(), len(axes_of[name])), axes_of[name], axes, shape
+            )
         for name, array in arrays.items():
             own = axes_of.get(name, ())
             columns[name] = _spread(_cells(array, len(own)), own, axes, shape)
@@ -90,9 +96,12 @@ class Export(Handle):
         _needed("zarr", "zarr")
         dataset = self.to_xarray(*names)
         for name, array in dataset.variables.items():
-            if array.dtype == object and not all(isinstance(v, str) for v in array.values.reshape(-1)):
+            if array.dtype.kind == "U":  # Zarr's format knows text of any length, not NumPy's of a fixed one
+                dataset[name] = dataset[name].astype(object)
+            elif array.dtype == object and not all(isinstance(v, str) for v in array.values.reshape(-1)):
                 raise InvalidInput(
-                    f"{name!r} holds Python objects, which Zarr cannot. Name what to export: run.to_zarr(path, 'y', …)."
+                    f"{name!r} holds Python objects, which Zarr cannot. Name what to export: "
+                    "run.to_zarr(path, 'y', …)."
                 )
         with _new(path) as place:
             dataset.to_zarr(place, mode="w-", consolidated=False)
@@ -114,7 +123,8 @@ class Export(Handle):
                 frame.to_parquet(place, engine="pyarrow", index=False)
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
                 raise InvalidInput(
-                    f"Parquet cannot hold a column: {error}. Name what to export: run.to_parquet(path, 'y', …)."
+                    f"Parquet cannot hold a column: {error}. Name what to export: "
+                    "run.to_parquet(path, 'y', …)."
                 ) from error
 
     def _shaped(self) -> tuple[str, ...]:
@@ -163,7 +173,9 @@ def _dims(name: str, axes: Sequence[str], array: np.ndarray[Any, Any]) -> tuple[
 
 
 def _scalar(value: Any) -> np.ndarray[Any, Any]:
-    if isinstance(value, (np.ndarray, np.generic, bool, int, float, complex, str)) and not isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, (np.ndarray, np.generic, bool, int, float, complex, str)) and not isinstance(
+        value, np.ma.MaskedArray
+    ):
         array = np.asarray(value)
         if array.dtype != object:
             return array
@@ -176,16 +188,18 @@ def _filled(array: Any) -> np.ndarray[Any, Any]:
     """An array with NaN, or NaT, in its holes."""
     if not isinstance(array, np.ma.MaskedArray):
         return np.asarray(array)
-    if not np.ma.is_masked(array):
-        return np.asarray(array.data)
-    kind = array.dtype.kind
+    values, holes, kind = np.array(array.data), np.ma.getmaskarray(array), array.dtype.kind
+    if not holes.any():
+        return values
     if kind in "mM":
-        return np.asarray(array.filled(np.array("NaT", array.dtype)))
+        values[holes] = np.array("NaT", values.dtype)
+        return values
     if kind in "iu":
-        array = array.astype(np.float64)
+        values = values.astype(np.float64)
     elif kind not in "fc":
-        array = array.astype(object)
-    return np.asarray(array.filled(np.nan))
+        values = values.astype(object)
+    values[holes] = np.nan
+    return values
 
 
 def _indexable(array: np.ndarray[Any, Any]) -> bool:
@@ -209,10 +223,14 @@ def _cells(array: np.ndarray[Any, Any], n_axes: int) -> np.ndarray[Any, Any]:
     return held.reshape(shape)
 
 
-def _spread(array: np.ndarray[Any, Any], own: Sequence[str], axes: Sequence[str], shape: tuple[int, ...]) -> Any:
+def _spread(
+    array: np.ndarray[Any, Any], own: Sequence[str], axes: Sequence[str], shape: tuple[int, ...]
+) -> Any:
     """Values of an array along some axes, repeated along the others: one for each row."""
     order = [own.index(axis) for axis in axes if axis in own]
-    placed = array.transpose(order).reshape([n if axis in own else 1 for axis, n in zip(axes, shape, strict=True)])
+    placed = array.transpose(order).reshape(
+        [n if axis in own else 1 for axis, n in zip(axes, shape, strict=True)]
+    )
     return np.broadcast_to(placed, shape).reshape(-1)
 
 
@@ -221,7 +239,9 @@ def _new(path: str | os.PathLike[str]) -> Iterator[str]:
     """A place to write to, which gets the name `path` when all is written, and is removed otherwise."""
     fs, target = current(), os.path.abspath(os.path.expanduser(os.fspath(path)))
     if fs.exists(target):
-        raise InvalidInput(f"{target} exists, and weft does not overwrite it. Remove it yourself, or choose another name.")
+        raise InvalidInput(
+            f"{target} exists, and weft does not overwrite it. Remove it yourself, or choose another name."
+        )
     fs.make_dirs(os.path.dirname(target))
     partial = f"{os.path.dirname(target)}/{TEMPORARY}{secrets.token_hex(8)}"
     try:

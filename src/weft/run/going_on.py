@@ -83,7 +83,9 @@ class GoingOn(Handle):
         name = self._step(step).name if step is not None else None
         chosen = self._chosen(step or "the run", axes, where)
         if resources is not None:
-            target = [s.replace(resources=resources) if name in (None, s.name) else s for s in study.graph.order]
+            target = [
+                s.replace(resources=resources) if name in (None, s.name) else s for s in study.graph.order
+            ]
             study = frozen(study, Graph(target))
         progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
         session = drive(study, options_from(options), progress, wait, Retry(study, name, chosen))
@@ -140,7 +142,9 @@ class GoingOn(Handle):
                     return self
         raise StoreError(f"{self.path}: others keep changing the run; try again when they are done.")
 
-    def _resets(self, study: Study, step: str | None, where: Mapping[str, Any], epoch: int) -> tuple[Reset, ...]:
+    def _resets(
+        self, study: Study, step: str | None, where: Mapping[str, Any], epoch: int
+    ) -> tuple[Reset, ...]:
         """Resets of a step's elements and of those that follow from them one by one.
 
         What takes a whole axis needs none: the digest of what it read tells.
@@ -154,7 +158,7 @@ class GoingOn(Handle):
         found: dict[Reset, None] = {}
         reopened: dict[str, list[Mapping[str, Positions]]] = {}
         for s in study.graph.order:
-            parts = [targets[s.name]] if s.name in targets else []
+            parts: list[Mapping[str, Positions]] = [targets[s.name]] if s.name in targets else []
             for before in _followed(study.graph, s):
                 parts += [{a: p for a, p in part.items() if a in s.axes} for part in reopened.get(before, [])]
             for part in parts:
@@ -169,7 +173,9 @@ class GoingOn(Handle):
         if self.path is None:
             if changes:
                 name = next(iter(changes))
-                raise InvalidInput(f"A run in memory goes on as it is; {name!r} needs a new run: pipeline.run(...).")
+                raise InvalidInput(
+                    f"A run in memory goes on as it is; {name!r} needs a new run: pipeline.run(...)."
+                )
             if pipeline is None:
                 return study
             known: dict[str, Step] = pipeline.graph.steps

@@ -40,7 +40,12 @@ class Handle:
     """
 
     def __init__(
-        self, study: Study, session: Session | None = None, trust: bool = True, pipeline: Any = None, sealed: str = ""
+        self,
+        study: Study,
+        session: Session | None = None,
+        trust: bool = True,
+        pipeline: Any = None,
+        sealed: str = "",
     ) -> None:
         self._study = study
         self._session = session
@@ -86,7 +91,8 @@ class Handle:
         graph = self._study.graph
         if name not in graph.producer and name not in self._study.inputs:
             raise KeyError(
-                f"There is no result {name!r}.{nearest(name, graph.producer)} Results: {', '.join(graph.outputs)}."
+                f"There is no result {name!r}.{nearest(name, graph.producer)} "
+                f"Results: {', '.join(graph.outputs)}."
             )
 
     def _assembled(self, name: str, chosen: Mapping[str, Any] | None = None) -> Assembled:
@@ -112,7 +118,9 @@ class Handle:
         graph = self._study.graph
         found = graph.steps.get(name) or graph.producer.get(name)
         if found is None:
-            raise InvalidInput(f"There is no step {name!r}.{nearest(name, graph.steps)} Steps: {', '.join(graph.steps)}.")
+            raise InvalidInput(
+                f"There is no step {name!r}.{nearest(name, graph.steps)} Steps: {', '.join(graph.steps)}."
+            )
         return found
 
     def _chosen(self, what: str, axes: Sequence[str], where: Mapping[str, Any]) -> dict[str, Positions]:
@@ -137,11 +145,14 @@ class Handle:
         graph = study.graph
         if not any(isinstance(step.function, RecordedFunction) for step in graph.order):
             return study
-        known: dict[str, Step] = dict(self._pipeline.graph.steps) if own and self._pipeline is not None else {}
+        known: dict[str, Step] = (
+            dict(self._pipeline.graph.steps) if own and self._pipeline is not None else {}
+        )
         if not set(graph.steps) <= set(known):
             if not self._trust:
                 raise UnsafePayload(
-                    f"{self.path} was opened with trust=False, and its functions are code: open it with trust=True."
+                    f"{self.path} was opened with trust=False, and its functions are code: "
+                    "open it with trust=True."
                 )
             change = self._directory().change(study.epoch)
             assert change is not None
@@ -169,14 +180,25 @@ class Handle:
 
     def _changeable(self) -> None:
         if self._sealed:
-            raise InvalidInput(f"This is {self._sealed}: it can be read, not changed. Open the run directory itself.")
+            raise InvalidInput(
+                f"This is {self._sealed}: it can be read, not changed. Open the run directory itself."
+            )
         if self._live:
-            raise RunLocked("This run is being driven by this process. Wait for it (run.wait()) or stop it (run.cancel()).")
+            raise RunLocked(
+                "This run is being driven by this process. Wait for it, run.wait(), or stop it, run.cancel()."
+            )
 
 
 def frozen(study: Study, graph: Graph | None = None) -> Study:
     """A copy of a study with what is committed now, which others' commits do not change."""
-    copied = replace(study, graph=graph or study.graph, axes=dict(study.axes), blocks=dict(study.blocks), results={})
+    copied = replace(
+        study,
+        graph=graph or study.graph,
+        axes=dict(study.axes),
+        blocks=dict(study.blocks),
+        results={},
+        memory={},
+    )
     for name, results in copied.results.items():
         held = study.results[name]
         results.commits = {block: dict(commits) for block, commits in list(held.commits.items())}

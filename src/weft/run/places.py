@@ -45,14 +45,18 @@ def by_value(values: Values, what: str, axes: Sequence[str], wanted: Mapping[str
         given = inputs.get(label)
         if given is None or len(given.axes) != 1 or given.axes[0] not in axes:
             labels = [n for n, v in inputs.items() if len(v.axes) == 1 and v.axes[0] in axes]
-            raise InvalidInput(f"{what!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}.")
+            raise InvalidInput(
+                f"{what!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}."
+            )
         axis = given.axes[0]
         places = _matching(label, values.whole(label).array(), value)
         found[axis] = places if axis not in found else _both(found[axis], places)
     return found
 
 
-def chosen(study: Study, values: Values, what: str, axes: Sequence[str], where: Mapping[str, Any]) -> dict[str, Positions]:
+def chosen(
+    study: Study, values: Values, what: str, axes: Sequence[str], where: Mapping[str, Any]
+) -> dict[str, Positions]:
     """Sorted storage positions on the axes that ``**where`` names."""
     given = dict(where)
     by_label = given.pop("sel", None) or {}
@@ -78,4 +82,4 @@ def _matching(label: str, values: Any, wanted: Any) -> Any:
 
 
 def _both(first: Any, second: Any) -> list[int]:
-    return np.intersect1d(np.atleast_1d(first), np.atleast_1d(second)).tolist()
+    return [int(p) for p in np.intersect1d(first, second)]

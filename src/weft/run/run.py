@@ -107,8 +107,8 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         default
             Returned for a name that no step makes.
         missing
-            ``"mask"`` for a masked array, ``"nan"`` for NaN (the dtype becomes float), any other value to be put
-            in the holes, or ``"raise"``.
+            ``"mask"`` for a masked array, ``"nan"`` for NaN (the dtype becomes float), any other value to be
+            put in the holes, or ``"raise"``.
         """
         if name not in self and name not in self._study.inputs:
             return default
@@ -119,7 +119,7 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
             return self._shown(name, found)
         if not self._study.graph.axes.get(name):
             return np.ma.masked if missing == "mask" else (np.nan if missing == "nan" else missing)
-        array = np.ma.asarray(found.array())
+        array: Any = np.ma.asarray(found.array())
         if isinstance(missing, str) and missing == "mask":
             return array
         hole = np.nan if isinstance(missing, str) and missing == "nan" else missing
@@ -146,8 +146,8 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         error = Errors(self, survey).first
         cause = f" First cause: {error}." if error is not None else ""
         return MissingResult(
-            f"{name!r} is not complete: of {total} element(s) {count.done} are done, {', '.join(parts)}.{cause} "
-            f"Take what is there with run.get({name!r}, missing='mask'), or go on with run.resume()."
+            f"{name!r} is not complete: of {total} element(s) {count.done} are done, {', '.join(parts)}."
+            f"{cause} Take what is there with run.get({name!r}, missing='mask'), or go on with run.resume()."
         )
 
     def isel(self, name: str, /, **where: Any) -> Any:

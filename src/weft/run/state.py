@@ -32,7 +32,7 @@ class Status(Mapping[str, dict[str, Any]]):
     Attributes
     ----------
     state
-        ``"running"``; else ``"complete"``, ``"failed"`` (something failed) or ``"open"`` (something is left to do).
+        ``"running"``; else ``"complete"``, ``"failed"`` (something failed) or ``"open"`` (something is left).
     """
 
     def __init__(self, state: str, steps: Mapping[str, dict[str, Any]]) -> None:
@@ -53,7 +53,11 @@ class Status(Mapping[str, dict[str, Any]]):
         """A row for each step; states that no element is in are left out."""
         used = [state for state in STATES if any(row[state] for row in self._steps.values())]
         return Table(
-            {"step": name, **{s: row[s] for s in used}, "total": "?" if row["total"] is None else row["total"]}
+            {
+                "step": name,
+                **{s: row[s] for s in used},
+                "total": "?" if row["total"] is None else row["total"],
+            }
             for name, row in self._steps.items()
         )
 
@@ -66,7 +70,7 @@ class Status(Mapping[str, dict[str, Any]]):
 
 def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]], live: bool) -> Status:
     """Status from counts by step, and jobs under way: step, elements, and whether a worker has begun."""
-    steps = {}
+    steps: dict[str, dict[str, Any]] = {}
     for name, count in counts.items():
         known = count.total is not None
         left = max(0, (count.total or 0) - count.done - count.failed - count.blocked) if known else 0

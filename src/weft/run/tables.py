@@ -63,7 +63,9 @@ class Tables(Handle):
                 for step in {name: None for item in one.job.items for name in item.steps}
             ]
             return status_of(counts, sent, True)
-        seen = holder(study.path, self._directory().fs) if study.path is not None and not self._sealed else None
+        seen = (
+            holder(study.path, self._directory().fs) if study.path is not None and not self._sealed else None
+        )
         told = seen.get("status", {}) if seen else {}
         workers = told.get("workers", 1)
         under_way = [(step, n, k < workers) for k, (step, n) in enumerate(told.get("sent", {}).values())]
@@ -96,7 +98,11 @@ class Tables(Handle):
         for axis, wanted in chosen.items():
             kept &= np.isin(at[axis], wanted)
         logical = {axis: study.axes[axis].logical[at[axis][kept]] for axis in made.axes}
-        order = np.lexsort([logical[axis] for axis in reversed(made.axes)]) if made.axes else np.arange(kept.sum())
+        order = (
+            np.lexsort([logical[axis] for axis in reversed(made.axes)])
+            if made.axes
+            else np.arange(kept.sum())
+        )
         at = {axis: at[axis][kept][order] for axis in made.axes}
         columns: dict[str, list[Any]] = {axis: logical[axis][order].tolist() for axis in made.axes}
         for name, given in study.inputs.items():
@@ -106,7 +112,7 @@ class Tables(Handle):
         return Table(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def attempts(self, step: str | None = None, /, **where: Any) -> Table:
-        """A row for each commit: how many elements, their state, attempt, host, worker, when, seconds, code."""
+        """A row for each commit: elements, their state, attempt, host, worker, when, seconds, code."""
         study = self._still()
         rows = Table()
         for made in [self._step(step)] if step is not None else study.graph.order:
@@ -117,16 +123,19 @@ class Tables(Handle):
                 for commit in sorted(commits.values(), key=lambda c: c.started):
                     local = positions(commit.done or commit.failed)
                     if chosen and grid is not None:
-                        local = np.intersect1d(local, grid.local(block, [chosen.get(axis) for axis in made.axes]))
+                        local = np.intersect1d(
+                            local, grid.local(block, [chosen.get(axis) for axis in made.axes])
+                        )
                     if not len(local):
                         continue
                     attempt = commit.attempt
                     if commit.failed:
                         attempt = max(f.attempt for f in study.store.failures(commit))
                     rows.append({
-                        "step": made.name, "state": "failed" if commit.failed else "done", "elements": len(local),
-                        "attempt": attempt, "started": commit.started, "seconds": commit.seconds,
-                        "host": commit.host, "worker": commit.worker, "code": commit.code, "commit": commit.name,
+                        "step": made.name, "state": "failed" if commit.failed else "done",
+                        "elements": len(local), "attempt": attempt, "started": commit.started,
+                        "seconds": commit.seconds, "host": commit.host, "worker": commit.worker,
+                        "code": commit.code, "commit": commit.name,
                     })  # fmt: skip
         return rows
 
@@ -184,7 +193,9 @@ class Tables(Handle):
         if self.path is None:
             return Table()
         study, directory = self._sync(), self._directory()
-        below = os.path.relpath(os.path.join(self.path, os.fspath(path)), self.path) if path is not None else ""
+        below = (
+            os.path.relpath(os.path.join(self.path, os.fspath(path)), self.path) if path is not None else ""
+        )
         rows = Table()
         for name in walk(directory, ""):
             if below in ("", ".", name) or name.startswith(f"{below}/"):
@@ -209,13 +220,25 @@ def _owner(study: Any, path: str) -> dict[str, Any]:
         if name not in study.graph.steps:
             continue
         if path.startswith(f"{results_folder(name, record.identity)}/"):
-            found = next((c for commits in study.results[name].commits.values() for c in commits.values() if c.name in path), None)
+            found = next(
+                (
+                    c
+                    for commits in study.results[name].commits.values()
+                    for c in commits.values()
+                    if c.name in path
+                ),
+                None,
+            )
             return {"step": name, "elements": found.n_done + found.n_failed if found else None}
         prefix = f"{SCRATCH}/{name}-{record.identity[:12]}-"
         if path.startswith(prefix):
             places = path[len(prefix) :].partition("/")[0]
             axes = study.graph.steps[name].axes
-            index = {a: int(study.axes[a].logical[int(p)]) for a, p in zip(axes, places.split("-"), strict=False)} if axes else {}
+            index = (
+                {a: int(study.axes[a].logical[int(p)]) for a, p in zip(axes, places.split("-"), strict=False)}
+                if axes
+                else {}
+            )
             return {"step": name, "elements": 1, **index}
     return {"step": None, "elements": None}
 
@@ -227,7 +250,10 @@ def _states(survey: Survey, step: Step) -> Iterator[tuple[Mapping[str, Positions
         if study.shape(step) is not None:
             grid = provisional(study, step)
             local = grid.local(grid.at(0), track.selection)
-            yield dict(zip(step.axes, grid.storage(grid.at(0), local), strict=True)), np.zeros(len(local), np.int64)
+            yield (
+                dict(zip(step.axes, grid.storage(grid.at(0), local), strict=True)),
+                np.zeros(len(local), np.int64),
+            )
         return
     for block, local, states in survey.states(step.name):
         yield dict(zip(step.axes, track.grid.storage(block, local), strict=True)), states
@@ -244,7 +270,9 @@ def _changed(before: Change | None, now: Change) -> list[str]:
         if old is None:
             found.append(f"step {name} added")
         elif old.identity != record.identity:
-            found.append(f"step {name} {'forced' if record.forced > old.forced else 'has new code or inputs'}")
+            found.append(
+                f"step {name} {'forced' if record.forced > old.forced else 'has new code or inputs'}"
+            )
     found += [f"step {name} removed" for name in before.steps if name not in now.steps]
     for name, axis in now.axes.items():
         known = before.axes.get(name)
@@ -252,6 +280,10 @@ def _changed(before: Change | None, now: Change) -> list[str]:
             found.append(f"axis {name}: {known.size if known else 0} → {axis.size} positions")
         elif known.selection != axis.selection:
             found.append(f"axis {name} reordered or reduced")
-    found += [f"input {n} changed" for n, v in now.inputs.items() if n in before.inputs and before.inputs[n].digest != v.digest]
+    found += [
+        f"input {n} changed"
+        for n, v in now.inputs.items()
+        if n in before.inputs and before.inputs[n].digest != v.digest
+    ]
     found += [f"step {reset.step} reset" for reset in now.resets if reset.epoch == now.number]
     return list(dict.fromkeys(found))

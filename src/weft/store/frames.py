@@ -24,12 +24,13 @@ FIRST_READ = 4096  # holds prefix and header of an ordinary commit: one read ins
 
 @dataclass(frozen=True)
 class Frame:
-    """A file's header, and where its buffers lie."""
+    """A file's header, where its buffers lie, and the first bytes of the file, which were read with the header."""
 
     path: str
     header: dict[str, Any]
     start: int
     buffers: tuple[tuple[int, int], ...]
+    head: bytes = b""
 
     @property
     def size(self) -> int:
@@ -46,18 +47,24 @@ def write(header: dict[str, Any], buffers: Sequence[bytes | memoryview]) -> list
     views = [memoryview(b).cast("B") for b in buffers]
     table = [[view.nbytes, zlib.crc32(view)] for view in views]
     text = json.dumps({**header, "buffers": table}, separators=(",", ":"), allow_nan=False).encode()
+    text += b" " * (-len(text) % PREFIX.size)  # so that the first buffer is aligned wherever the file is read to
     return [PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text, *views]
 
 
-def open_frame(fs: FileSystem, path: str, check_size: bool = True) -> Frame:
+def open_frame(fs: FileSystem, path: str, check_size: bool = True, first: int = FIRST_READ) -> Frame:
     """Read and check the header of a file; its size too.
+
+    Parameters
+    ----------
+    first
+        Bytes to read at once: buffers that lie within are not read again.
 
     Raises
     ------
     CorruptResult
         If it is no such file, is cut, or its header does not match its checksum.
     """
-    head = fs.read(path, 0, FIRST_READ)
+    head = fs.read(path, 0, first)
     if len(head) < PREFIX.size or not head.startswith(MAGIC):
         raise CorruptResult(
             f"{path} is not a file that weft wrote, or its start is damaged. Run 'weft verify'."
@@ -68,8 +75,8 @@ def open_frame(fs: FileSystem, path: str, check_size: bool = True) -> Frame:
     if len(text) != length or zlib.crc32(text) != checksum:
         raise CorruptResult(f"The header of {path} does not match its checksum. Run 'weft verify'.")
     header = json.loads(text)
-    frame = Frame(path, header, end, tuple((n, crc) for n, crc in header.pop("buffers")))
-    if check_size and not (len(head) == frame.size < FIRST_READ) and fs.size(path) != frame.size:
+    frame = Frame(path, header, end, tuple((n, crc) for n, crc in header.pop("buffers")), head)
+    if check_size and not (len(head) == frame.size < first) and fs.size(path) != frame.size:
         raise CorruptResult(f"{path} should have {frame.size} bytes. It is damaged; run 'weft verify'.")
     return frame
 
@@ -85,7 +92,10 @@ def read(fs: FileSystem, frame: Frame, numbers: Iterable[int]) -> list[memoryvie
     found = []
     for number in numbers:
         length, checksum = frame.buffers[number]
-        data = fs.read(frame.path, frame.offset(number), length) if length else b""
+        offset = frame.offset(number)
+        data: bytes | memoryview = memoryview(frame.head)[offset : offset + length]
+        if len(data) != length:
+            data = fs.read(frame.path, offset, length)
         if len(data) != length or zlib.crc32(data) != checksum:
             raise CorruptResult(
                 f"Buffer {number} of {frame.path} does not match its checksum: the disk changed it. "

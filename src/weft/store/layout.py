@@ -14,6 +14,7 @@ CODE = "code"
 RESULTS = "results"
 EVENTS = "events"
 JOBS = "jobs"
+LOGS = "logs"
 SCRATCH = "scratch"
 LEASE = "lease.json"
 FORMAT = 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -125,6 +126,24 @@ class Change:
             for r in data["resets"]
         )
         return cls(**{**data, "steps": steps, "inputs": inputs, "axes": axes, "resets": resets})
+
+
+@contextlib.contextmanager
+def refusals(place: str | None) -> Iterator[None]:
+    """Say clearly what it means when the disk refuses.
+
+    Raises
+    ------
+    StoreError
+        In place of an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{place or 'The store'} cannot be written: {error.strerror or error}. What was committed before is safe; "
+            "make room or repair the disk, and run again to go on."
+        ) from error
 
 
 class RunDirectory:

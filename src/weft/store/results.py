@@ -111,6 +111,7 @@ class Results:
                     self.add(commit)
         for name in known.keys() - there:
             self.remove(known[name])
+        self.damaged = {name: why for name, why in self.damaged.items() if name in there}
         return self
 
     def settle(self) -> Results:
@@ -207,6 +208,14 @@ class Results:
         sources = state.sources(local)
         pieces = [_taken(self.cache.get(self.store, commit, output), places) for commit, places, _ in sources]
         return arranged(pieces, [part for _, _, part in sources])
+
+    def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+        """What each done element of a commit read whole; None if nothing was."""
+        try:
+            return self.store.digests(commit)
+        except CorruptResult as error:
+            error.commit = commit  # type: ignore[attr-defined]
+            raise
 
     def blocks(self, grid: Grid) -> list[Block]:
         """Blocks of the grid that have commits."""

@@ -9,6 +9,7 @@ from typing import Any
 from weft.contracts import Event
 
 MOST_SAMPLES = 64
+FEW = 10
 
 
 @dataclass
@@ -41,16 +42,14 @@ class StepState:
             del self.samples[1:-1:2]
 
     def rate(self) -> float | None:
-        """Elements per second in the latter half of the time so far.
-
-        Short enough to follow a change, long enough for slow elements.
-        """
+        """Elements per second in the latter half of the time so far, or in all of it while they are few."""
         if len(self.samples) < 2:
             return None
-        middle = (self.samples[0][0] + self.samples[-1][0]) / 2
-        since = next(s for s in reversed(self.samples) if s[0] <= middle)
-        spent = self.samples[-1][0] - since[0]
-        return (self.samples[-1][1] - since[1]) / spent if spent > 0 else None
+        first, (now, n) = self.samples[0], self.samples[-1]
+        since = next(s for s in reversed(self.samples) if s[0] <= (first[0] + now) / 2)
+        if n - since[1] < FEW:
+            since = first
+        return (n - since[1]) / (now - since[0]) if now > since[0] else None
 
     def left(self) -> float | None:
         """Seconds until it is complete, if it goes on like this."""

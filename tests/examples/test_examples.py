@@ -1,0 +1,79 @@
+"""The examples run, are short, and go on where they were."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+SHORTER = {
+    "digits": {"logspace(-1, 3, 9)": "logspace(0, 2, 3)", "logspace(-3, 0.5, 8)": "logspace(-2, -1, 2)"},
+    "gray_scott": {"0.056, 8)": "0.056, 3)", "0.066, 8)": "0.066, 3)", '"n_steps": 5000': '"n_steps": 100'},
+}
+
+
+def load(name: str) -> ModuleType:
+    """An example as a module, its main part left out."""
+    path = next(p for p in EXAMPLES if p.stem == name)
+    spec = importlib.util.spec_from_file_location(f"example_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_at_most_60_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_runs_as_a_script_and_runs_nothing_again(
+    path: Path, tmp_path: Path, require: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("matplotlib", "sklearn", "pandas"):
+        require(package)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    source = path.read_text()
+    for long, short in SHORTER[path.stem].items():
+        assert long in source
+        source = source.replace(long, short)
+    (tmp_path / "study.py").write_text(source)
+    command = [sys.executable, "study.py"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    commits = set(run_dir.glob("results/*/*/*.weft"))
+    pictures = list(tmp_path.glob("*.png"))
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert commits and commits == set(run_dir.glob("results/*/*/*.weft"))
+    assert pictures and all(picture.stat().st_size > 5_000 for picture in pictures)
+
+
+def test_gray_scott_batch_equals_one_by_one(require: Callable[..., Any]) -> None:
+    require("matplotlib")
+    example = load("gray_scott")
+    settings = {"feed": [0.03, 0.05], "kill": [0.06, 0.062], "n_steps": 50, "size": 16}
+    one = example.simulate.run(settings, backend="sequential", progress=False)["pattern"]
+    many = example.simulate_many.run(settings, backend="sequential", progress=False)["pattern"]
+    assert one.shape == many.shape == (2, 2, 16, 16)
+    np.testing.assert_allclose(one, many, atol=1e-6)
+    assert one.std() > 0
+
+
+def test_digits_best_setting_is_judged_on_digits_held_out(require: Callable[..., Any]) -> None:
+    require("matplotlib")
+    require("sklearn")
+    grid = {"C": np.array([0.001, 10.0]), "gamma": np.array([0.05]), "fold": range(2)}
+    run = load("digits").study.run(grid, backend="sequential", progress=False)
+    assert run["score"].shape == (2, 1, 2)
+    assert run["accuracy"][1, 0] > 0.95 > run["accuracy"][0, 0]
+    assert (run["read"] == run["new_labels"]).mean() > 0.95
