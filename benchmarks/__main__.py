@@ -69,8 +69,12 @@ def main() -> None:
     print(table)
     if asked.save:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "latest.md").write_text(table)
-        (RESULTS / "latest.json").write_text(json.dumps({"machine": where, "rows": rows}, indent=1) + "\n")
+        kept = RESULTS / "latest.json"
+        found = {row["name"]: row for row in json.loads(kept.read_text())["rows"]} if kept.exists() else {}
+        found.update({row["name"]: row for row in rows})  # lines that were not asked for stay as they were
+        rows = [found[line.name] for line in LINES if line.name in found]
+        kept.write_text(json.dumps({"machine": where, "rows": rows}, indent=1) + "\n")
+        (RESULTS / "latest.md").write_text(markdown(rows, where))
 
 
 if __name__ == "__main__":

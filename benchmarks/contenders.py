@@ -33,7 +33,7 @@ class Peers:
     absent: dict[str, str] = field(default_factory=dict)
 
     def run(self, peer: str, line: str, n: int) -> dict[str, Any]:
-        """What a peer took for a line: ``n``, ``seconds`` and, where it keeps files, ``files``; or ``problem``."""
+        """What a peer took: ``n``, ``seconds`` and, where it keeps files, ``files``; or its ``problem``."""
         python = self._python(peer)
         if python is None:
             return {"n": n, "problem": self.absent[peer]}
@@ -57,7 +57,10 @@ class Peers:
         if python is None:
             return {"n": 1, "problem": self.absent[peer]}
         code = f"import time; t = time.perf_counter(); import {peer}; print(time.perf_counter() - t)"
-        best = min(float(subprocess.check_output([python, "-c", code], text=True)) for _ in range(3))
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        best = min(
+            float(subprocess.check_output([python, "-c", code], text=True, env=kept)) for _ in range(3)
+        )
         return {"n": 1, "seconds": best}
 
     def _python(self, peer: str) -> str | None:

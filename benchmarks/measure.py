@@ -69,7 +69,7 @@ def clocked(work: Callable[[], Any]) -> tuple[float, float]:
 def interleaved(
     bare: Callable[[Path], Any], weft: Callable[[Path], Any], rounds: int
 ) -> tuple[float, float, float]:
-    """Best seconds of both, measured in turns so that the machine's moods hit both, and the ratio of CPU time.
+    """Best seconds of both, measured in turns so that the machine's moods hit both; the ratio of CPU time.
 
     Each call gets an empty folder of its own.
     """
@@ -94,7 +94,9 @@ def compared(
 def fresh(*arguments: Any, timeout: float = 300) -> dict[str, Any]:
     """What `benchmarks.fresh` prints when it is run in a new process."""
     command = [sys.executable, "-m", "benchmarks.fresh", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    # An installed package has its bytecode on disk; where none may be written, each import would compile it.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=kept)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

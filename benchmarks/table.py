@@ -64,10 +64,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     cpu = number(row["cpu"]) + "×" if row["cpu"] else "–"
     peers = ", ".join(_peer(name, found, row["name"] == "files") for name, found in row["peers"].items())
     reached = f"{number(row['value'])} {row['unit']}"
-    return [
-        row["work"], f"{row['n']:,}", _each(bare, row["n"]), _each(ours, row["n"]), ratio, cpu, target, reached,
-        verdict(row), peers,
-    ]  # fmt: skip
+    each = [_each(bare, row["n"]), _each(ours, row["n"])]
+    return [row["work"], f"{row['n']:,}", *each, ratio, cpu, target, reached, verdict(row), peers]
 
 
 def markdown(rows: Sequence[dict[str, Any]], where: dict[str, str]) -> str:

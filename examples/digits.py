@@ -47,14 +47,14 @@ if __name__ == "__main__":
     run = study.run(grid, run_dir="runs/digits")
     run.to_dataframe("accuracy").to_csv("digits.csv", index=False)
 
-    plt.pcolormesh(grid["gamma"], grid["C"], run["accuracy"], vmin=0.94)
-    plt.gca().set(xscale="log", yscale="log", xlabel="gamma", ylabel="C", title="Accuracy across folds")
+    plt.pcolormesh(np.log10(grid["gamma"]), np.log10(grid["C"]), run["accuracy"], vmin=0.94)
+    plt.gca().set(xlabel="log10 of gamma", ylabel="log10 of C", title="Accuracy across folds")
     plt.colorbar()
     plt.savefig("digits-accuracy.png", dpi=150)
 
     wrong = np.flatnonzero(run["read"] != run["new_labels"])
-    figure, axes = plt.subplots(1, len(wrong), figsize=(1.3 * len(wrong), 1.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(wrong), figsize=(len(wrong), 1.4), squeeze=False, layout="constrained")
     for ax, i in zip(axes[0], wrong):
         ax.imshow(run["new_images"][i].reshape(8, 8), cmap="gray_r")
-        ax.set(xticks=[], yticks=[], title=f"{run['new_labels'][i]}, read as {run['read'][i]}")
+        ax.set(xticks=[], yticks=[], title=f"{run['new_labels'][i]} → {run['read'][i]}")
     figure.savefig("digits-wrong.png", dpi=150)

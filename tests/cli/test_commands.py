@@ -36,8 +36,11 @@ def failed(study: str, weft: Weft, tmp_path: Path) -> str:
 def test_help_lists_every_command_and_imports_none(weft: Weft) -> None:
     text = weft("--help").output
     assert all(f"\n  {name} " in text for name in _COMMANDS)
-    code = "import sys; from weft.cli import main; sys.argv[1:] = ['--help']\ntry: main()\nfinally: print(*sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    code = "import sys; from weft.cli import main; sys.argv[1:] = ['--help']\n"
+    code += "try: main()\nfinally: print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert not {"weft.pipeline", "rich", "pandas", "loky", "numpy"} & set(told.stdout.split())
 
 
@@ -125,7 +128,9 @@ def test_resume_with_the_recorded_code_and_with_other(study: str, weft: Weft, fa
 
 
 def test_retry(weft: Weft, failed: str) -> None:
-    told = json.loads(weft("retry", failed, "scale", "i=13", "--on-error", "continue", "--json", status=1).stdout)
+    told = json.loads(
+        weft("retry", failed, "scale", "i=13", "--on-error", "continue", "--json", status=1).stdout
+    )
     assert told["steps"]["scale"]["failed"] == 1
     assert "i=13" in weft("retry", failed, "-q", status=1).stderr
 
@@ -236,4 +241,4 @@ def test_cancel_stops_another_process(gated: tuple[subprocess.Popen[str], Path, 
     child.communicate(timeout=60)
     assert child.returncode == 1
     status = library.open_run(where).status
-    assert status.state == "open" and status["scale"]["done"] == 1
+    assert status.state == "open" and status["scale"]["done"] >= 1 and status["total"]["done"] == 0

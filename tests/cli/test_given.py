@@ -69,7 +69,9 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("x,name\n1,one\n2.5,two\n")
     (tmp_path / "one.csv").write_text("any\n1\n2\n")
     np.save(tmp_path / "n.npy", np.arange(3))
-    found = values([f"a=@{tmp_path}/a.json", f"x=@{tmp_path}/t.csv", f"y=@{tmp_path}/one.csv", f"n=@{tmp_path}/n.npy"])
+    found = values(
+        [f"a=@{tmp_path}/a.json", f"x=@{tmp_path}/t.csv", f"y=@{tmp_path}/one.csv", f"n=@{tmp_path}/n.npy"]
+    )
     assert found["a"] == {"k": [1, 2.5]} and found["x"] == [1, 2.5] and found["y"] == [1, 2]
     assert found["n"].tolist() == [0, 1, 2]
     with pytest.raises(InvalidInput, match=r"no column 'nam'. Did you mean 'name'\? Its columns: x, name"):
@@ -91,7 +93,11 @@ def test_a_pipeline_a_step_or_a_function_that_makes_one(study: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("pip", "Did you mean 'pipe'"), ("number", "is a int, not a pipeline"), ("wrong", "called without arguments")],
+    [
+        ("pip", "Did you mean 'pipe'"),
+        ("number", "is a int, not a pipeline"),
+        ("wrong", "called without arguments"),
+    ],
 )
 def test_what_is_no_pipeline_is_refused(study: str, name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
@@ -105,5 +111,5 @@ def test_a_file_that_is_missing_or_broken(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"ZeroDivisionError.*line 2"):
         pipeline(f"{tmp_path}/broken_study.py:pipe")
     (tmp_path / "empty_study.py").write_text("a = 1\n")
-    with pytest.raises(InvalidInput, match="There: none"):
+    with pytest.raises(InvalidInput, match="There: no pipeline"):
         pipeline(f"{tmp_path}/empty_study.py")

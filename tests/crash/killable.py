@@ -1,4 +1,4 @@
-"""A study of two processes that is made to be killed: run as a script it forks a driver for each line on its input."""
+"""A study of two processes that is made to be killed: the script forks a driver for each line on its input."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.crash.phases import Control, PhasedDisk
 
 import weft
 import weft.store.fs
-from tests.crash.phases import Control, PhasedDisk
 
 
 @weft.step("y", mapspec="x[i] -> y[i]", version="1")
@@ -38,7 +38,9 @@ INPUTS = {"k": 0.5}
 def install() -> None:
     """Watch the disk in this process, and tell the parent that it is there."""
     Path(os.environ["WEFT_TEST_PIDS"], str(os.getpid())).touch()
-    weft.store.fs._current = weft.store.fs.FileSystem(PhasedDisk(Control(Path(os.environ["WEFT_TEST_CONTROL"]))))
+    weft.store.fs._current = weft.store.fs.FileSystem(
+        PhasedDisk(Control(Path(os.environ["WEFT_TEST_CONTROL"])))
+    )
 
 
 def drive(run_dir: str, n: int) -> None:

@@ -1,4 +1,4 @@
-"""A computer with a simulated disk: it stops where a test wants it to, loses what it may lose, and boots again."""
+"""A computer with a simulated disk: it stops where a test wants, loses what it may lose, and boots again."""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ def _kind(path: str) -> str:
         if name == "grid.json":
             return "grid"
         # The first file in a folder of results is its grid, if the step has axes.
-        first = name.startswith(".tmp-") and not os.path.exists(f"{folder}/grid.json") and "/total/" not in path
+        first = (
+            name.startswith(".tmp-") and not os.path.exists(f"{folder}/grid.json") and "/total/" not in path
+        )
         return "grid" if first else "commit"
     if place in ("inputs", "code", "changes"):
         return place

@@ -1,4 +1,4 @@
-"""Bytes that change on disk: an error or a hole for a reader, made again by the engine, never a wrong number."""
+"""Bytes that change on disk: an error or a hole for a reader, made again by the engine, never a wrong value."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.crash.machine import QUIET, RUN, Machine, assert_complete, assert_right_or_missing, machine
 
 import weft
-from tests.crash.machine import QUIET, RUN, Machine, assert_complete, assert_right_or_missing, machine
 from weft.errors import CorruptResult, MissingResult
 from weft.store import frames
 from weft.store.fs import current
@@ -67,7 +67,13 @@ def regions(path: str) -> Iterator[tuple[str, bytes]]:
     """The file with one byte changed in each region, or cut, and what was done to it."""
     data = current().read(path)
     frame = frames.open_frame(current(), path)
-    places = {"magic": 0, "length": 8, "checksum": 12, "header": frames.PREFIX.size, "end of header": frame.start - 1}
+    places = {
+        "magic": 0,
+        "length": 8,
+        "checksum": 12,
+        "header": frames.PREFIX.size,
+        "end of header": frame.start - 1,
+    }
     places |= {f"byte {place} of the header": place for place in range(frames.PREFIX.size, frame.start, 37)}
     places |= {f"buffer {n}": frame.offset(n) for n, (length, _) in enumerate(frame.buffers) if length}
     places |= {"the last byte": len(data) - 1}
@@ -110,7 +116,7 @@ def test_verify_repairs_by_opening_the_elements(computer: Machine, step: str) ->
         assert len(weft.open_run(RUN).verify()) == 0
         EXECUTED.clear()
         assert_complete(run(), RIGHT)
-        assert EXECUTED == ([1, 2] if step == "scaled" else [])
+        assert ([1, 2] if step == "scaled" else []) == EXECUTED
 
 
 def test_what_a_resume_sees_as_damaged_it_makes_again(computer: Machine) -> None:
@@ -156,7 +162,7 @@ def test_damage_of_the_record_is_found(computer: Machine, where: str) -> None:
 
 
 def test_damage_of_what_was_read_makes_the_reader_run_again(computer: Machine) -> None:
-    """When an axis changed, what a result read whole tells whether it still holds; if that is damaged, it does not."""
+    """When an axis changed, what a result read tells whether it still holds; if that is damaged, it does not."""
     path = commits("total")[0]
     data = current().read(path)
     frame = frames.open_frame(current(), path)

@@ -1,4 +1,4 @@
-"""A disk that is full or broken at any operation: a clear error, nothing committed is lost, and resuming works."""
+"""A disk that is full or broken at any operation: a clear error, nothing committed lost, and resuming works."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.crash.machine import QUIET, RUN, Machine, assert_complete, assert_right_or_missing, machine, opened
 
 import weft
-from tests.crash.machine import QUIET, RUN, Machine, assert_complete, assert_right_or_missing, machine, opened
 from weft.errors import StoreError
 
 pytestmark = pytest.mark.crash

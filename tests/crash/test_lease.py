@@ -62,7 +62,11 @@ for line in sys.stdin:
 
 def script(text: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", text, *arguments], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", text, *arguments],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
 
@@ -94,7 +98,15 @@ def driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def foreign(**changes: Any) -> bytes:
     """A lease of a driver that cannot be looked at."""
-    record = {"token": "theirs", "beat": 0, "host": "elsewhere", "pid": os.getpid(), "born": "1", "boot": "", "status": {}}
+    record = {
+        "token": "theirs",
+        "beat": 0,
+        "host": "elsewhere",
+        "pid": os.getpid(),
+        "born": "1",
+        "boot": "",
+        "status": {},
+    }
     return json.dumps({**record, **changes}).encode()
 
 

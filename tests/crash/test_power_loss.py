@@ -1,4 +1,4 @@
-"""Wherever a run stops and whatever the crash leaves: results are right or missing, and resuming completes them."""
+"""Wherever a run stops, whatever the crash leaves: results are right or missing, and resuming completes them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from random import Random
 from typing import Any
 
 import pytest
-
-import weft
 from tests.crash.machine import (
     QUIET,
     RUN,
@@ -19,6 +17,8 @@ from tests.crash.machine import (
     opened,
     present,
 )
+
+import weft
 from weft.testing.disk import Crash
 
 pytestmark = pytest.mark.crash
@@ -72,7 +72,7 @@ KINDS: list[tuple[Crash, int]] = [("strict", 0), ("random", 1), ("clean", 0), ("
 
 
 def each_crash(computer: Machine, work: Callable[[], object], kinds: int = 2) -> Iterator[int]:
-    """Stop `work` at each of its operations and crash, always in the strict kind; the number of the operation."""
+    """Stop `work` at each of its operations and crash, always in the strict kind too; which operation it was."""
     n = computer.operations(work)
     assert n > 20
     start = computer.disk.snapshot()
@@ -149,7 +149,11 @@ def test_changed_code(computer: Machine) -> None:
 
     def version(number: int) -> Callable[[], weft.Run]:
         other = weft.Step(
-            lambda x, k: 10 * x + k + 1000 * number, "y", mapspec="x[i] -> y[i]", name="scaled", version=str(number)
+            lambda x, k: 10 * x + k + 1000 * number,
+            "y",
+            mapspec="x[i] -> y[i]",
+            name="scaled",
+            version=str(number),
         )
         pipe = PIPE.replace("scaled", other)
         return lambda: pipe.run({"x": FIRST, "k": 1}, on_change="rerun", backend="sequential", **QUIET)
@@ -163,7 +167,7 @@ def test_changed_code(computer: Machine) -> None:
 
 
 def test_kept_results(computer: Machine) -> None:
-    """``on_change="keep"``: what was done keeps its old value, what was open gets the new one, wherever it stops."""
+    """With "keep" what was done keeps its old value and what was open gets the new one, wherever it stops."""
     run(FIRST, indices={"i": [0, 1]})
     mixed = {"y": [*expected(FIRST[:2], 1)["y"], *expected(FIRST[2:], 2)["y"]]}
     for _ in each_crash(computer, lambda: run(FIRST, k=2, on_change="keep")):

@@ -1,4 +1,4 @@
-"""Nothing but the seam writes, renames, links, syncs or removes a file of a run: watched by Python's audit events."""
+"""Nothing but the seam writes, renames, links, syncs or removes a file of a run: Python's audit events tell."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.crash
 
 ROOT = Path(__file__).resolve().parents[2]
 
-WATCHER = '''
+WATCHER = """
 import json, os, sys
 
 FOLDER = os.path.realpath(sys.argv[1])
 SEAM = os.path.join("weft", "store", "fs.py")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS = {
-    "os.rename": 2, "os.link": 2, "os.symlink": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1, "os.truncate": 1,
-    "os.chmod": 1, "os.utime": 1, "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2,
+    "os.rename": 2, "os.link": 2, "os.symlink": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1,
+    "os.truncate": 1, "os.chmod": 1, "os.utime": 1, "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2,
 }
 seen = {}
 
@@ -77,7 +77,8 @@ def total(y):
     return int(y.sum())
 
 def study(x, **options):
-    return weft.Pipeline([fails_at_first, total], name="seam").run({"x": x}, run_dir=FOLDER, progress=False, **options)
+    pipe = weft.Pipeline([fails_at_first, total], name="seam")
+    return pipe.run({"x": x}, run_dir=FOLDER, progress=False, **options)
 
 if __name__ == "__main__":
     for backend in sys.argv[2].split(","):
@@ -94,7 +95,7 @@ if __name__ == "__main__":
         run.verify(repair=True)
         run.gc()
     print(json.dumps(seen))
-'''
+"""
 
 
 def test_every_change_of_a_run_goes_through_the_seam(tmp_path: Path) -> None:
@@ -127,4 +128,11 @@ print(json.dumps(seen))
     )
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout)
-    assert {kind.split()[0] for kind in seen} == {"os.mkdir", "open", "fsync", "os.rename", "os.link", "os.remove"}
+    assert {kind.split()[0] for kind in seen} == {
+        "os.mkdir",
+        "open",
+        "fsync",
+        "os.rename",
+        "os.link",
+        "os.remove",
+    }

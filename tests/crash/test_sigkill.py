@@ -1,4 +1,4 @@
-"""A real run of two processes, killed a hundred times: the driver alone or the whole group, at every phase."""
+"""A real run of two processes, killed a hundred times: its driver or the whole group, at every phase."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import weft
 from tests.crash import killable
 from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, Control, _alive
+
+import weft
 from weft.errors import InvalidInput, StoreError
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 30.0
-ONCE = (BEFORE, WRITING, WRITTEN, SYNCED, NAMED)  # of a file that is made once: each but the last leaves it unmade
+ONCE = (
+    BEFORE,
+    WRITING,
+    WRITTEN,
+    SYNCED,
+    NAMED,
+)  # of a file that is made once: each but the last leaves it unmade
 ALL = (*ONCE, AFTER)
 N = 300
 GROWN = 10  # values that a growth adds
@@ -51,16 +57,18 @@ class Killer:
             "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "WEFT_TEST_COUNTS": str(self.counts),
             "WEFT_TEST_PIDS": str(self.pids), "WEFT_TEST_CONTROL": str(folder / "control"),
         }  # fmt: skip
+        self.stderr = open(folder / "stderr", "w")  # noqa: SIM115 - it is closed in close()
         self.script = subprocess.Popen(
             [sys.executable, "-c", "from tests.crash.killable import main; main()"],
             cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=open(folder / "stderr", "w"),
+            stderr=self.stderr,
         )  # fmt: skip
 
     def close(self) -> None:
         assert self.script.stdin is not None
         self.script.stdin.close()
         self.script.wait(DEADLINE)
+        self.stderr.close()
         # What a killed group could not give back itself.
         for pid in self.ended:
             for left in Path("/dev/shm").glob(f"*loky-{pid}-*"):
@@ -119,7 +127,9 @@ class Killer:
             if time.monotonic() > killed + DEADLINE:
                 for pid in left:
                     os.kill(pid, signal.SIGKILL)
-                raise AssertionError(f"{len(left)} worker(s) did not end after their driver was killed: {left}")
+                raise AssertionError(
+                    f"{len(left)} worker(s) did not end after their driver was killed: {left}"
+                )
             time.sleep(0.005)
         self.slowest_orphan = max(self.slowest_orphan, time.monotonic() - killed)
         for pid in self.workers():
@@ -215,7 +225,11 @@ def test_a_hundred_kills(
     aside.mkdir()
     monkeypatch.setenv("WEFT_TEST_COUNTS", str(aside))
     whole = killable.PIPE.run(
-        {"x": list(range(most)), **killable.INPUTS}, run_dir=tmp_path / "whole", backend="sequential", seed=3, progress=False
+        {"x": list(range(most)), **killable.INPUTS},
+        run_dir=tmp_path / "whole",
+        backend="sequential",
+        seed=3,
+        progress=False,
     )
     right = whole["y"]
     for group in (False, True):
@@ -240,7 +254,9 @@ def test_a_hundred_kills(
         assert finished["s"] == float(right[: study.n].sum())
     assert sum(n for (who, _, _), n in killer.killed.items() if who != "random, each process") >= 80
     with capsys.disabled():
-        print(f"\n{len(killer.killed)} points, {time.monotonic() - begun:.0f} s, slowest orphan {killer.slowest_orphan:.1f} s")
+        print(
+            f"\n{len(killer.killed)} points, {time.monotonic() - begun:.0f} s, slowest orphan {killer.slowest_orphan:.1f} s"
+        )
         for who in ("driver", "group", "random, each process"):
             for kind in KINDS:
                 hit = {p: n for (w, k, p), n in sorted(killer.killed.items()) if (w, k) == (who, kind)}

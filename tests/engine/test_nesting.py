@@ -105,7 +105,9 @@ def test_random_streams_reach_inside_and_follow_the_seed() -> None:
 
 def test_a_nested_step_can_be_pickled_and_run_elsewhere() -> None:
     nested = PIPE.nest("best", "all")
-    function = weft.Pipeline([weft.Step(plain, "a"), weft.Step(plainer, "b")]).nest("b", "ab").steps["ab"].function
+    function = (
+        weft.Pipeline([weft.Step(plain, "a"), weft.Step(plainer, "b")]).nest("b", "ab").steps["ab"].function
+    )
     assert pickle.loads(pickle.dumps(function))(x=1) == 3
     assert nested.run({"x": [1, 2]}, backend="loky", n_jobs=2, progress=False)["best"] == 4.0
 

@@ -97,5 +97,5 @@ def test_an_empty_pipeline_draws() -> None:
 
 
 def test_an_unknown_kind_lists_those_there_are() -> None:
-    with pytest.raises(weft.InvalidInput, match="Did you mean 'text'.*mermaid, text, html"):
+    with pytest.raises(weft.InvalidInput, match=r"Did you mean 'text'.*mermaid, text, html"):
         PIPE.draw("txt")

@@ -88,10 +88,15 @@ def test_a_guess_of_the_blocks_is_called_a_guess() -> None:
 
 
 def test_indices_and_outputs_restrict_a_plan() -> None:
-    plan = pipe().plan({"x": range(10**9), "path": "a"}, indices={"i": slice(10, 20)}, outputs=["z"], block_size=5)
+    plan = pipe().plan(
+        {"x": range(10**9), "path": "a"}, indices={"i": slice(10, 20)}, outputs=["z"], block_size=5
+    )
     assert [step.name for step in plan.steps] == ["simulate", "square"]
     assert plan["simulate"].n_elements == 10 and plan["simulate"].blocks == 2
-    assert pipe().plan({"x": range(10**9), "path": "a"}, indices={"i": -1}, outputs=["z"])["square"].n_elements == 1
+    assert (
+        pipe().plan({"x": range(10**9), "path": "a"}, indices={"i": -1}, outputs=["z"])["square"].n_elements
+        == 1
+    )
 
 
 def test_an_empty_axis_plans_nothing() -> None:
@@ -170,8 +175,8 @@ def test_another_pipelines_directory_is_refused(tmp_path: Path) -> None:
 
 BILLION = """
 import resource, weft
-steps = [weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x), weft.step("z", mapspec="y[i] -> z[i]")(lambda y: y)]
-pipe = weft.Pipeline(steps)
+first = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)
+pipe = weft.Pipeline([first, weft.step("z", mapspec="y[i] -> z[i]")(lambda y: y)])
 pipe.plan({"x": range(10)})
 before = resource.getrusage(resource.RUSAGE_SELF)
 plan = pipe.plan({"x": range(10**9)}, indices={"i": slice(5)}, outputs="y")
@@ -183,7 +188,9 @@ print(plan.n_elements, after.ru_maxrss - before.ru_maxrss, after.ru_utime - befo
 
 
 def test_a_billion_elements_take_no_memory() -> None:
-    told = subprocess.run([sys.executable, "-c", BILLION], check=True, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        [sys.executable, "-c", BILLION], check=True, capture_output=True, text=True, timeout=60
+    )
     n, kilobytes, _ = told.stdout.split()
     assert int(n) == 2 * 10**9
     assert int(kilobytes) < 50_000, f"grew by {kilobytes} kB (in process {os.getpid()})"

@@ -98,7 +98,11 @@ def test_the_folder_of_an_archive_goes_with_the_process(run: Any, tmp_path: Path
     run.archive(tmp_path / "run.zip")
     code = "import weft, sys; print(weft.open_run(sys.argv[1]).path)"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "run.zip")], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(tmp_path / "run.zip")],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert not os.path.exists(done.stdout.strip())
 
@@ -114,7 +118,12 @@ def test_other_files_are_no_archive(tmp_path: Path) -> None:
 
 def test_delete_leaves_what_is_not_ours(run: Any, tmp_path: Path) -> None:
     root = tmp_path / "run"
-    strangers = [root / "notes.txt", root / "results" / "plot.png", root / "inputs" / "data.csv", root / "mine" / "a"]
+    strangers = [
+        root / "notes.txt",
+        root / "results" / "plot.png",
+        root / "inputs" / "data.csv",
+        root / "mine" / "a",
+    ]
     for path in strangers:
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")
@@ -206,7 +215,9 @@ def test_gc_removes_results_of_other_code(run: Any) -> None:
 def test_gc_keeps_what_was_kept(tmp_path: Path) -> None:
     BAD.add(3)
     PIPELINE.run({"x": [1, 2, 3]}, run_dir=tmp_path / "r", on_error="continue", **HERE)
-    fixed = PIPELINE.replace("shifted", weft.step("y", mapspec="x[i] -> y[i]", name="shifted")(lambda x, k=1: 10 * x))
+    fixed = PIPELINE.replace(
+        "shifted", weft.step("y", mapspec="x[i] -> y[i]", name="shifted")(lambda x, k=1: 10 * x)
+    )
     run = fixed.run({"x": [1, 2, 3]}, run_dir=tmp_path / "r", on_change="keep", **HERE)
     run.gc()
     assert weft.open_run(tmp_path / "r")["y"].tolist() == [2, 3, 30]

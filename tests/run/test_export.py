@@ -147,7 +147,8 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     run = GRID.run({"x": [0.5], "w": ["a"]}, **HERE)
     for package, extra, call in (
         ("xarray", "labels", run.to_xarray), ("pandas", "labels", run.to_dataframe),
-        ("zarr", "zarr", lambda: run.to_zarr("never")), ("pyarrow", "parquet", lambda: run.to_parquet("never")),
+        ("zarr", "zarr", lambda: run.to_zarr("never")),
+        ("pyarrow", "parquet", lambda: run.to_parquet("never")),
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)

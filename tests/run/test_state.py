@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,12 @@ def test_ok_is_about_what_was_asked_for(tmp_path: Path) -> None:
 def test_an_error_knows_its_element(run: Run) -> None:
     (error,) = run.errors
     assert (error.step, error.index, error.coords) == ("shifted", {"i": 3}, {"x": 3})
-    assert (error.type, error.message, error.cause, error.attempt) == ("ValueError", "no three", "exception", 1)
+    assert (error.type, error.message, error.cause, error.attempt) == (
+        "ValueError",
+        "no three",
+        "exception",
+        1,
+    )
     assert "raise ValueError" in error.traceback
     assert str(error) == "step 'shifted' at i=3 (x=3): ValueError: no three"
     assert run.errors[0].index == run.errors[-1].index
@@ -152,7 +158,12 @@ def test_attempts_count_retries() -> None:
 
 def test_an_explanation_names_every_input(run: Run) -> None:
     found = run.explain("y", i=2)
-    assert (found["step"], found["state"], found["index"], found["coords"]) == ("shifted", "done", {"i": 2}, {"x": 2})
+    assert (found["step"], found["state"], found["index"], found["coords"]) == (
+        "shifted",
+        "done",
+        {"i": 2},
+        {"x": 2},
+    )
     by_name = {given["name"]: given for given in found["inputs"]}
     assert (by_name["x"]["value"], by_name["x"]["from"]) == ("2", "an input")
     assert by_name["k"]["from"] == "the default"
@@ -229,3 +240,51 @@ def test_a_stale_value_is_open(tmp_path: Path) -> None:
     assert grown.ok
     assert grown.status["total"]["open"] == 1
     assert not weft.open_run(tmp_path / "r").ok
+
+
+def test_logs_are_kept_by_element(tmp_path: Path) -> None:
+    @weft.step("y", mapspec="x[i] -> y[i]")
+    def loud(x: int, ctx: weft.Context) -> int:
+        print(f"given {x}")
+        ctx.log.warning("careful with %s", x)
+        return x
+
+    run = loud.run({"x": [4, 5]}, run_dir=tmp_path / "r", **HERE)
+    texts = [(row["i"], row["stream"], row["text"]) for row in run.logs("loud")]
+    assert ("0 stdout given 4" in [" ".join(map(str, row)) for row in texts]) and len(texts) == 4
+    assert {row["text"] for row in run.logs("y", i=1)} == {"given 5", "careful with 5"}
+    assert loud.run({"x": [4]}, **HERE).logs("loud") == []
+
+
+class TestUnkept:
+    """A step with ``keep=False`` has nothing on disk, and still takes part in everything."""
+
+    def run(self, path: Path) -> Run:
+        half = weft.step("half", mapspec="x[i] -> half[i]", keep=False)(lambda x: x + 1)
+
+        fixed = f"{path}.fixed"
+
+        def finish(half: int) -> int:
+            if half == 3 and not os.path.exists(fixed):
+                raise ValueError("three")
+            return 10 * half
+
+        pipe = weft.Pipeline([half, weft.step("y", mapspec="half[i] -> y[i]")(finish)])
+        return pipe.run({"x": [1, 2, 3]}, run_dir=path, on_error="continue", **HERE)
+
+    def test_errors_have_arguments(self, tmp_path: Path) -> None:
+        run = self.run(tmp_path / "r")
+        assert run.errors[0].arguments() == {"half": 3}
+        with pytest.raises(weft.MissingResult, match="keep=False"):
+            run["half"]
+
+    def test_retry_makes_it_again(self, tmp_path: Path) -> None:
+        run = self.run(tmp_path / "r")
+        (tmp_path / "r.fixed").touch()
+        assert run.retry(**HERE)["y"].tolist() == [20, 30, 40]
+        assert run.ok
+        assert run.reset("y", i=0).resume(**HERE)["y"].tolist() == [20, 30, 40]
+
+    def test_exports_leave_it_out(self, tmp_path: Path, require: Any) -> None:
+        require("xarray")
+        assert list(self.run(tmp_path / "r").to_xarray().data_vars) == ["y"]

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 import weft
 from weft.contracts import Event
-from weft.views.progress import Lines, Progress, observer_for
+from weft.views.progress import Lines, Progress, display_here, observer_for
 from weft.views.tally import Tally
 
 STARTED = Event("run-started", 100.0, "", {"name": "demo", "path": None, "steps": ["f", "g"]})
@@ -26,7 +27,12 @@ def count(done: int = 0, failed: int = 0, blocked: int = 0, total: int | None = 
 
 
 def failure(n: int) -> Event:
-    return Event("element-failed", 101.0, "f", {"message": f"step 'f' failed at i={n}\nmore", "traceback": f"Traceback {n}"})
+    return Event(
+        "element-failed",
+        101.0,
+        "f",
+        {"message": f"step 'f' failed at i={n}\nmore", "traceback": f"Traceback {n}"},
+    )
 
 
 @pytest.fixture
@@ -35,7 +41,9 @@ def unconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.Logger, "hasHandlers", lambda self: False)
 
 
-def test_lines_tell_start_progress_failures_and_end(unconfigured: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_tell_start_progress_failures_and_end(
+    unconfigured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     tally, lines = Tally(), Lines()
     tally(STARTED)
     lines.begin(tally)
@@ -51,13 +59,16 @@ def test_lines_tell_start_progress_failures_and_end(unconfigured: None, capsys: 
     told = [line[9:] for line in capsys.readouterr().err.splitlines() if line[:2].isdigit()]
     assert told == [
         "demo: 2 steps in memory: f, g",
+        "Traceback 3",
         "step 'f' failed at i=3",
         "demo: f 4/10 (1 failed) 0.5/s 00:10 left",
         "demo: ended after 12.0 s: f 9 done, 1 failed; g 0 done, 2 blocked",
     ]
 
 
-def test_lines_show_the_first_traceback_and_ten_failures(unconfigured: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_show_the_first_traceback_and_ten_failures(
+    unconfigured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     tally, lines = Tally(), Lines()
     tally(STARTED)
     for n in range(30):
@@ -150,7 +161,9 @@ print("THE END")
 
 
 def test_a_quick_run_neither_shows_nor_imports_anything() -> None:
-    told = subprocess.run([sys.executable, "-c", QUICK], capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", QUICK], capture_output=True, text=True, timeout=60, check=True
+    )
     assert told.stdout == "False\n" and told.stderr == ""
 
 
@@ -186,6 +199,33 @@ def test_a_terminal_gets_a_live_table() -> None:
     assert "19/20" in text and "1 failed" in text and "1 blocked" in text
     assert "ValueError: three" in text and "Traceback" in text
     assert "said by a function" in text and "THE END" in text
+
+
+def test_a_notebook_gets_a_table_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, page: str) -> None:
+            shown.append(page)
+
+    def display(page: str, display_id: bool) -> Handle:
+        shown.append(page)
+        return Handle()
+
+    part = types.SimpleNamespace(display=display, HTML=str)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: 1, display=part))  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "IPython.display", part)  # type: ignore[misc]
+    tally, here = Tally(), display_here()
+    tally(STARTED)
+    here.begin(tally)
+    tally(failure(1))
+    here.refresh(tally, 101.0)
+    tally(Event("run-ended", 112.0, "", {"counts": {"f": count(9, 1), "g": count(2, total=2)}}))
+    here.end(tally)
+    assert shown[0].startswith("<pre>") and "demo" in shown[0]
+    assert "Traceback 1" in shown[1]
+    assert "9/10" in shown[2] and "1 failed" in shown[2]
 
 
 def test_a_live_run_is_followed_by_observers_beside_it(tmp_path: Path) -> None:

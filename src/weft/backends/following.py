@@ -14,7 +14,9 @@ running: set[str] = set()
 """Tokens of the jobs under way in this worker: it does not end before they do."""
 
 
-def follow(driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = ()) -> None:
+def follow(
+    driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = ()
+) -> None:
     """Prepare a worker process: it ends once `driver` is gone and its job is over."""
     threading.Thread(target=_follow, args=(driver, os.getppid()), name="weft-follow", daemon=True).start()
     if initializer is not None:

@@ -83,7 +83,7 @@ def _told(ctx: click.Context, message: str) -> None:
 @click.version_option(package_name="weft")
 @click.option("--traceback", is_flag=True, help="Show where an error came from; may stand anywhere.")
 def cli(traceback: bool) -> None:
-    """Computational studies along named axes, every finished result safe on disk.
+    r"""Computational studies along named axes, every finished result safe on disk.
 
     \b
     weft run study.py:pipe x=range(100) k=0.5 --run-dir runs/study

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import importlib.util
 import os
 import signal
@@ -89,6 +90,8 @@ def _driver(directory: str) -> Iterator[subprocess.Popen[bytes]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        for semaphore in glob.glob(f"/dev/shm/sem.loky-{child.pid}-*"):  # who would remove them is dead, too
+            os.remove(semaphore)
 
 
 def _killed(directory: str) -> Any:
@@ -161,6 +164,6 @@ def _results(run: Run, directory: str, say: Any) -> None:
     path = os.path.join(directory, demo.RUN)
     say("\n[bold]What to try next[/bold]")
     say(f"  weft status {path}")
-    say(f"  weft export {path} accuracy.csv")
+    say(f"  weft export {path} scores.csv score")
     say(f"  python -c \"import weft; print(weft.open_run('{path}').to_dataframe('accuracy'))\"")
     say("  README.md, the tour in two minutes; examples/, this study as a script\n")

@@ -14,7 +14,7 @@ import numpy as np
 from weft.pipeline import Pipeline, step
 from weft.run.run import Run
 
-COSTS, GAMMAS, N_FOLDS = np.logspace(-1, 3, 15), np.logspace(-3, 0.5, 12), 5
+COSTS, GAMMAS, N_FOLDS = np.logspace(-1, 3, 13), np.logspace(-3, 0.5, 11), 5
 N_FITS = len(COSTS) * len(GAMMAS) * N_FOLDS
 RUN, TALLY = "run", "executions.txt"
 

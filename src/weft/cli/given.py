@@ -83,7 +83,8 @@ def _column(name: str, path: str, rows: list[dict[str, str]]) -> list[Any]:
     columns = list(rows[0]) if rows else []
     column = name if name in columns else columns[0] if len(columns) == 1 else None
     if column is None:
-        raise InvalidInput(f"{path} has no column {name!r}.{nearest(name, columns)} Its columns: {', '.join(columns) or 'none'}.")
+        there = ", ".join(columns) or "none"
+        raise InvalidInput(f"{path} has no column {name!r}.{nearest(name, columns)} Its columns: {there}.")
     return [parsed(row[column]) for row in rows]
 
 
@@ -101,13 +102,16 @@ def pipeline(target: str) -> Pipeline:
     module = _module(path)
     here = {key: value for key, value in vars(module).items() if not key.startswith("_")}
     pipelines = [key for key, value in here.items() if isinstance(value, Pipeline)]
+    steps = [key for key, value in here.items() if isinstance(value, Step)]
+    there = ", ".join(pipelines + steps) or "no pipeline"
     if not name:
         if len(pipelines) != 1:
-            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME. There: {', '.join(pipelines) or 'none'}.")
+            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME. There: {there}.")
         name = pipelines[0]
     if name not in here:
-        known = pipelines + [key for key, value in here.items() if isinstance(value, Step)]
-        raise InvalidInput(f"{path} has no {name!r}.{nearest(name, known or here)} There: {', '.join(known) or 'no pipeline'}.")
+        raise InvalidInput(
+            f"{path} has no {name!r}.{nearest(name, pipelines + steps or here)} There: {there}."
+        )
     found = here[name]
     if not isinstance(found, (Pipeline, Step)) and callable(found):
         try:
@@ -117,7 +121,7 @@ def pipeline(target: str) -> Pipeline:
     if isinstance(found, Step):
         found = Pipeline([found], found.name)
     if not isinstance(found, Pipeline):
-        raise InvalidInput(f"{target} is a {type(found).__name__}, not a pipeline. There: {', '.join(pipelines) or 'none'}.")
+        raise InvalidInput(f"{target} is a {type(found).__name__}, not a pipeline. There: {there}.")
     return found
 
 
@@ -139,7 +143,8 @@ def _module(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise InvalidInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{_line(error, whole)}.") from error
+        where = _line(error, whole)
+        raise InvalidInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{where}.") from error
     # Workers, and whoever resumes from another directory, need not find the file.
     cloudpickle.register_pickle_by_value(module)
     return module

@@ -16,7 +16,9 @@ _FORMATS = {".csv": "csv", ".parquet": "parquet", ".zarr": "zarr"}
 @click.argument("run_dir")
 @click.argument("target")
 @click.argument("names", nargs=-1, metavar="[OUTPUT]...")
-@click.option("--format", "kind", type=click.Choice(["csv", "parquet", "zarr"]), help="By default what TARGET ends in.")
+@click.option(
+    "--format", "kind", type=click.Choice(list(_FORMATS.values())), help="By default TARGET's ending."
+)
 def export(run_dir: str, target: str, names: tuple[str, ...], kind: str | None) -> None:
     """Without names: everything that shares axes."""
     from weft.run.run import open_run

@@ -26,7 +26,8 @@ def status(run_dir: str, as_json: bool) -> None:
 
     found = open_run(run_dir)
     now = found.status
-    show({"name": found.name, "path": found.path, "state": now.state, "steps": now} if as_json else now, as_json)
+    told = {"name": found.name, "path": found.path, "state": now.state, "steps": now}
+    show(told if as_json else now, as_json)
 
 
 @click.command(help="Follow a run until it ends; Ctrl-C leaves the run alone.")
@@ -134,5 +135,12 @@ def backends(as_json: bool) -> None:
     from weft.model.table import Table
 
     found = list_backends()
-    rows = Table({"backend": n, "available": "yes" if b["available"] else f"needs {b['requires']}", "": b["description"]} for n, b in found.items())
+    rows = Table(
+        {
+            "backend": n,
+            "available": "yes" if b["available"] else f"needs {b['requires']}",
+            "what": b["description"],
+        }
+        for n, b in found.items()
+    )
     show(found if as_json else rows, as_json)

@@ -9,17 +9,21 @@ from typing import Any
 import click
 
 from weft.cli.commands import done
-from weft.cli.shown import json_option, plain, show
+from weft.cli.shown import json_option, show
 from weft.errors import StepError
 
+_ERROR = click.Choice(["stop", "cancel", "continue"])
+_CHANGE = click.Choice(["error", "rerun", "keep", "replace"])
 _OPTIONS = [
-    click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. Without: in memory."),
-    click.option("--backend", "-b", default="auto", show_default=True, help="Where jobs run; see weft backends."),
+    click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. None: in memory."),
+    click.option(
+        "--backend", "-b", default="auto", show_default=True, help="Where jobs run; see weft backends."
+    ),
     click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
     click.option("--output", "outputs", multiple=True, help="Make only this; may be repeated."),
     click.option("--force", multiple=True, help="STEP, STEP+ (and all that follows) or all."),
-    click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]), default="stop", show_default=True),
-    click.option("--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]), default="error", show_default=True),
+    click.option("--on-error", type=_ERROR, default="stop", show_default=True),
+    click.option("--on-change", type=_CHANGE, default="error", show_default=True),
     click.option("--block-size", type=int, help="Elements per block."),
     click.option("--seed", type=int, help="Root of every random stream."),
 ]
@@ -28,7 +32,7 @@ _OPTIONS = [
 _AGAIN = [
     click.option("--backend", "-b", help="Where jobs run; see weft backends."),
     click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
-    click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"])),
+    click.option("--on-error", type=_ERROR),
     click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
     json_option,
 ]
@@ -83,14 +87,19 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
     from weft.cli.given import pipeline, values
 
     found = pipeline(target).plan(values(inputs), **_options(given))
-    totals = {what: getattr(found, what) for what in ("n_elements", "blocks", "jobs", "files", "bytes", "done")}
-    show({"name": found.name, **totals, "steps": [plain(step) for step in found.steps]} if as_json else found, as_json)
+    if not as_json:
+        show(found, False)
+        return
+    totals = {
+        name: getattr(found, name) for name in ("n_elements", "blocks", "jobs", "files", "bytes", "done")
+    }
+    show({"name": found.name, **totals, "steps": found.steps}, True)
 
 
 @click.command(help="Go on with a run: what is open and what failed.")
 @click.argument("run_dir")
 @click.option("--from", "source", metavar="FILE.py:PIPE", help="Use this code; else the recorded one.")
-@click.option("--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]))
+@click.option("--on-change", type=_CHANGE)
 @_again_options
 def resume(run_dir: str, source: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Go on."""

@@ -9,6 +9,8 @@ import numpy as np
 from weft.engine.lanes import Constant, Hole, Lane, Upstream
 from weft.model.columns import pack
 
+Chosen = range | list[int]  # positions: a range where nothing is left out, which costs nothing an element
+
 
 class BatchLane(Lane):
     """A lane whose function takes arrays of shape ``(n, ...)`` and returns as many values for each output."""
@@ -23,26 +25,27 @@ class BatchLane(Lane):
             for position in range(low, high)
             if type(up.at(position)) is Hole
         }
-        chosen = [position for position in range(low, high) if position not in blocked]
-        found: dict[int, Any] = {position: Hole(None) for position in blocked}
-        self.holes += len(blocked)
-        if chosen:
-            self._run(chosen, found)
-        self.results.extend(found[position] for position in range(low, high))
+        chosen: Chosen = range(low, high)
+        if blocked:
+            chosen = [position for position in chosen if position not in blocked]
+            self.holes += len(blocked)
+        values = self._run(chosen) if chosen else []
+        if blocked:
+            found = iter(values)
+            values = [Hole(None) if position in blocked else next(found) for position in range(low, high)]
+        self.results += values
         self._settle(low)
 
-    def _run(self, chosen: list[int], found: dict[int, Any]) -> None:
+    def _run(self, chosen: Chosen) -> list[Any]:
         try:
-            found.update(zip(chosen, self._values(chosen), strict=True))
+            return self._values(chosen)
         except (Exception, SystemExit) as error:
             if len(chosen) == 1:
-                found[chosen[0]] = self._last_attempts(chosen[0], error)
-                return
+                return [self._last_attempts(chosen[0], error)]
             middle = len(chosen) // 2
-            self._run(chosen[:middle], found)
-            self._run(chosen[middle:], found)
+            return self._run(chosen[:middle]) + self._run(chosen[middle:])
 
-    def _values(self, chosen: list[int]) -> list[Any]:
+    def _values(self, chosen: Chosen) -> list[Any]:
         returned = self.call(*(self._batch(source, chosen) for source in self.sources))
         outputs = self.step.outputs
         if isinstance(returned, dict) and len(outputs) > 1:
@@ -61,15 +64,14 @@ class BatchLane(Lane):
                 )
         return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
 
-    def _batch(self, source: Any, chosen: list[int]) -> Any:
+    def _batch(self, source: Any, chosen: Chosen) -> Any:
         if isinstance(source, Constant):
             return source.value
         if isinstance(source, Upstream):
             return pack([source.at(position) for position in chosen], live=True).to_array()
         if isinstance(source, np.ndarray):
-            whole = len(chosen) == len(source)
-            return source.copy() if whole else source[chosen]
-        return source.many(chosen)
+            return source[chosen.start : chosen.stop].copy() if isinstance(chosen, range) else source[chosen]
+        return source.many(list(chosen))
 
     def _last_attempts(self, position: int, error: BaseException) -> Any:
         """The failed element alone again, as often as its retries allow."""

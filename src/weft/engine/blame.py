@@ -98,7 +98,7 @@ class Blame:
                 again = replace(job, token=f"{job.token}r", items=(guilty,), attempts=deaths)
                 self._suspect(track, again)
         items = [
-            self._without(item, guilty) for number in dict.fromkeys(numbers) for item in track.items(number)
+            self._owed(item, job, guilty) for number in dict.fromkeys(numbers) for item in track.items(number)
         ]
         left = tuple(item for item in items if item.n)
         if left:
@@ -106,10 +106,13 @@ class Blame:
         return numbers
 
     @staticmethod
-    def _without(item: Item, guilty: Item | None) -> Item:
-        if guilty is None or item.block != guilty.block:
-            return item
-        return Item.of(item.steps, item.block, np.setdiff1d(positions(item.local), positions(guilty.local)))
+    def _owed(item: Item, job: Job, guilty: Item | None) -> Item:
+        """The part of an open item that was this job's: others may be at work on the same block."""
+        mine = [positions(own.local) for own in job.items if own.block == item.block]
+        left = np.intersect1d(positions(item.local), np.concatenate([np.empty(0, np.int64), *mine]))
+        if guilty is not None and item.block == guilty.block:
+            left = np.setdiff1d(left, positions(guilty.local))
+        return Item.of(item.steps, item.block, left)
 
     def _suspect(self, track: Track, job: Job) -> None:
         """Have a job run again, alone and marked."""
@@ -175,7 +178,9 @@ def _culprit(job: Job) -> str:
     """Which argument of a job cannot be pickled, and why; an empty string if all can."""
     import cloudpickle
 
-    for (step, name), value in (pair for arguments in job.arguments or () for pair in arguments.given.items()):
+    for (step, name), value in (
+        pair for arguments in job.arguments or () for pair in arguments.given.items()
+    ):
         try:
             cloudpickle.dumps(value)
         except Exception as error:

@@ -122,7 +122,7 @@ def nested_step(
     Raises
     ------
     WiringError
-        If a step of the `rest` needs what would be hidden, or if outputs' axes differ and would have to be opened.
+        If a step of the `rest` needs what would be hidden, or if axes that differ would have to be opened.
     """
     hidden = {output for step in inside for output in step.outputs if output not in wanted}
     for step in rest:
@@ -131,8 +131,8 @@ def nested_step(
         ]
         if lost:
             raise WiringError(
-                f"Step {step.name!r} needs {lost[0]!r}, which nest would hide in {name!r}. Name it among the outputs: "
-                f"pipe.nest([{', '.join(map(repr, [*wanted, lost[0]]))}], {name!r})."
+                f"Step {step.name!r} needs {lost[0]!r}, which nest would hide in {name!r}. Name it among the "
+                f"outputs: pipe.nest([{', '.join(map(repr, [*wanted, lost[0]]))}], {name!r})."
             )
     whole = not _elementwise(graph, inside)
     if whole:
@@ -143,8 +143,9 @@ def nested_step(
     else:
         mapspec = None
     function = Nested(name, inside, wanted, whole)
+    outputs = tuple(wanted) if len(wanted) > 1 else wanted[0]
     return {
-        "function": function, "output_name": tuple(wanted) if len(wanted) > 1 else wanted[0], "mapspec": mapspec,
+        "function": function, "output_name": outputs, "mapspec": mapspec,
         "name": name, "renames": {a: n for a, n in function.names.items() if a != n},
         "ignore": tuple(n for n in function.names.values() if _ignored(inside, n)),
         "retries": max(step.retries for step in inside),
@@ -178,7 +179,7 @@ def _elementwise(graph: Graph, inside: Sequence[Step]) -> bool:
 
 
 def _opening(graph: Graph, rest: Sequence[Step], wanted: Sequence[str], name: str) -> str | None:
-    """The mapspec of a step that computes whole arrays: it opens their axes where steps outside run along them."""
+    """The mapspec of a step that computes whole arrays: it opens the axes that steps outside run along."""
     mapped = [o for o in wanted if any(step.input_spec(o) for step in rest)]
     if not mapped:
         return None
@@ -186,7 +187,7 @@ def _opening(graph: Graph, rest: Sequence[Step], wanted: Sequence[str], name: st
     differs = next((o for o in wanted if graph.axes.get(o, ()) != axes), None)
     if differs is not None:
         raise WiringError(
-            f"{name!r} would have to open the axes of {mapped[0]!r}, which {differs!r} does not have: one step gives all "
-            f"its outputs the same axes. Nest {mapped[0]!r} and {differs!r} apart."
+            f"{name!r} would have to open the axes of {mapped[0]!r}, which {differs!r} does not have: one "
+            f"step gives all its outputs the same axes. Nest {mapped[0]!r} and {differs!r} apart."
         )
     return str(MapSpec((), tuple(ArraySpec(o, axes) for o in wanted)))

@@ -52,8 +52,9 @@ def open_study(
     RunMismatch
         If code or whole inputs differ from the record and `on_change` is ``"error"``.
     """
-    known = directory.exists()
-    info = directory.info() if known else {}
+    with refusals(directory.path):
+        known = directory.exists()
+        info = directory.info() if known else {}
     if info and info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
         raise InvalidInput(
             f"{directory.path} holds the run of another pipeline, {info.get('name')!r}, which has no step in common "

@@ -26,8 +26,8 @@ BLOCKS_PER_JOB = 64  # at most, as the driver sends them
 
 
 def planned(
-    graph: Graph, given: Any, name: str, run_dir: str | os.PathLike[str] | None, seed: int | None, on_change: str,
-    force: Any, options: Options,
+    graph: Graph, given: Any, name: str, run_dir: str | os.PathLike[str] | None, seed: int | None,
+    on_change: str, force: Any, options: Options,
 ) -> Plan:  # fmt: skip
     """The plan of a run with these options; reads the run directory, writes nothing.
 
@@ -42,7 +42,8 @@ def planned(
         info = directory.info()
         if info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
             raise InvalidInput(
-                f"{directory.path} holds the run of another pipeline, {info.get('name')!r}. Choose another run_dir."
+                f"{directory.path} holds the run of another pipeline, {info.get('name')!r}. "
+                "Choose another run_dir."
             )
         graph, given = completed(directory, graph, given, old)
     inputs = inputs_of(graph, given)
@@ -69,8 +70,8 @@ def planned(
         most = min(JOB_SECONDS / QUICK_ELEMENT, n / (SHARES * workers) if workers > 1 else math.inf)
         return math.ceil(n_blocks / max(1, min(BLOCKS_PER_JOB, most // math.ceil(n / n_blocks))))
 
+    size = None if options.block_size == "auto" else int(options.block_size)
     return plan_of(
         graph, name, axes, groups, chosen=chosen(axes, options.indices), wanted=wanted_steps(graph, options),
-        block_size=None if options.block_size == "auto" else int(options.block_size), workers=workers, jobs_of=jobs_of,
-        blocks=study.blocks, done=done,
+        block_size=size, workers=workers, jobs_of=jobs_of, blocks=study.blocks, done=done,
     )  # fmt: skip

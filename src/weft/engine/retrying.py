@@ -41,7 +41,7 @@ class Retry:
     def _hold(self, track: Track, step: Step) -> None:
         grid, results = track.grid, self.study.results[step.name]
         assert grid is not None
-        follows = step.name in self.following
+        follows = step.name in self.following or step.name in track.unkept
         for number in range(grid.n_blocks):
             block = grid.at(number)
             local = grid.local(block, track.selection)

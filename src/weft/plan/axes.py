@@ -67,11 +67,11 @@ class Axis:
         length = self.length or 0
         if isinstance(chosen, slice):
             # Of a long axis only what is chosen is ever made.
-            sliced = np.arange(*chosen.indices(length))
-            return sliced if self.selection is None else self.selection[sliced]
+            sliced: Positions = np.arange(*chosen.indices(length))
+            return sliced if self.selection is None else self.selection.take(sliced)
         listed = np.atleast_1d(np.asarray(chosen))
         if listed.dtype == bool and len(listed) == length:
-            return self.positions[listed]
+            listed = np.flatnonzero(listed)
         if listed.size and listed.dtype.kind not in "iu":
             raise InvalidInput(
                 f"axis {self.name!r}: positions are whole numbers, slices or lists, got {chosen!r}."
@@ -80,7 +80,8 @@ class Axis:
         bad = listed[(listed < -length) | (listed >= length)]
         if bad.size:
             raise InvalidInput(f"axis {self.name!r} has {length} positions, there is no {int(bad[0])}.")
-        return listed % max(length, 1) if self.selection is None else self.selection[listed]
+        found: Positions = listed % max(length, 1) if self.selection is None else self.selection[listed]
+        return found
 
 
 def match(old: Sequence[Column], new: Sequence[Column]) -> tuple[Positions | None, Positions]:
@@ -110,7 +111,7 @@ def match(old: Sequence[Column], new: Sequence[Column]) -> tuple[Positions | Non
     for position, key in enumerate(_counted(old)):
         places[key] = position
     selection = np.empty(n_new, np.int64)
-    born = []
+    born: list[int] = []
     for position, key in enumerate(_counted(new)):
         place = places.get(key)
         if place is None:

@@ -65,9 +65,10 @@ def draw(graph: Graph, kind: str = "mermaid") -> Drawing:
             f"There is no drawing of kind {kind!r}.{nearest(str(kind), KINDS)} Kinds: {', '.join(KINDS)}."
         )
     picture = _svg(graph)
-    page = f"<!doctype html>\n<html><head><meta charset='utf-8'><title>weft</title></head><body>{picture}</body></html>"
-    text = {"mermaid": _mermaid, "text": _layers, "html": lambda _: page}[kind](graph)
-    return Drawing(kind, text, picture)
+    if kind == "html":
+        head = "<head><meta charset='utf-8'><title>weft</title></head>"
+        return Drawing(kind, f"<!doctype html>\n<html>{head}<body>{picture}</body></html>", picture)
+    return Drawing(kind, _mermaid(graph) if kind == "mermaid" else _layers(graph), picture)
 
 
 def _named(name: str, indices: tuple[str | None, ...]) -> str:
@@ -144,17 +145,12 @@ def _layers(graph: Graph) -> str:
     last = 0
     for depth, name, taken, made, before in rows:
         lines += [] if depth == last else ["  │"]
-        glyph = "┬" if depth != last and depths_count(rows, depth) > 1 else "─" if depth != last else "├"
+        several = sum(row[0] == depth for row in rows) > 1
+        glyph = "├" if depth == last else "┬" if several else "─"
         last = depth
-        lines.append(
-            f"{depth:2}{glyph} {name.ljust(names)}   {taken.ljust(width)} → {made.ljust(makes)}{before}".rstrip()
-        )
+        taken, made = taken.ljust(width), made.ljust(makes)
+        lines.append(f"{depth:2}{glyph} {name.ljust(names)}   {taken} → {made}{before}".rstrip())
     return "\n".join(lines)
-
-
-def depths_count(rows: list[tuple[int, str, str, str, str]], depth: int) -> int:
-    """How many rows stand at a depth."""
-    return sum(row[0] == depth for row in rows)
 
 
 def _svg(graph: Graph) -> str:
@@ -194,10 +190,11 @@ def _box(node: str, x: float, y: float) -> str:
     kind, _, name = node.partition(" ")
     short = name if len(name) <= 20 else f"{name[:19]}…"
     style = "fill='#eef3fb' stroke='#4a6fa5'" if kind == "step" else "fill='#f7f5ef' stroke='#a89f85'"
+    middle, low = x + WIDTH / 2, y + HEIGHT / 2 + 4
     return (
         f"<g><title>{html.escape(node)}</title><rect x='{x:g}' y='{y:g}' width='{WIDTH}' height='{HEIGHT}' "
-        f"rx='{4 if kind == 'step' else HEIGHT / 2:g}' {style}/><text x='{x + WIDTH / 2:g}' y='{y + HEIGHT / 2 + 4:g}' "
-        f"text-anchor='middle'>{html.escape(short)}</text></g>"
+        f"rx='{4 if kind == 'step' else HEIGHT / 2:g}' {style}/>"
+        f"<text x='{middle:g}' y='{low:g}' text-anchor='middle'>{html.escape(short)}</text></g>"
     )
 
 
@@ -206,6 +203,7 @@ def _line(start: tuple[float, float], end: tuple[float, float], label: str) -> s
     middle = (y1 + y2) / 2
     dashed = "" if label else " stroke-dasharray='4'"
     return (
-        f"<path d='M{x1:g},{y1:g} C{x1:g},{middle:g} {x2:g},{middle:g} {x2:g},{y2:g}' fill='none' stroke='#999'{dashed}/>"
-        f"<text x='{(x1 + x2) / 2:g}' y='{middle + 4:g}' text-anchor='middle' fill='#555'>{html.escape(label)}</text>"
+        f"<path d='M{x1:g},{y1:g} C{x1:g},{middle:g} {x2:g},{middle:g} {x2:g},{y2:g}' fill='none' "
+        f"stroke='#999'{dashed}/><text x='{(x1 + x2) / 2:g}' y='{middle + 4:g}' text-anchor='middle' "
+        f"fill='#555'>{html.escape(label)}</text>"
     )

@@ -229,7 +229,7 @@ def plan_of(
             planned.append(
                 PlannedStep(
                     step.name,
-                    step.spec and str(step.spec),
+                    str(step.spec) if step.spec else None,
                     lengths,
                     (*(length for _, length in lengths), *opened),
                     n,
@@ -240,7 +240,7 @@ def plan_of(
                     tuple(s.name for s in members),
                     tuple(dict.fromkeys(_opener(axes, a) for a, length in lengths if length is None)),
                     finished,
-                )  # fmt: skip
+                )
             )
     order = {step.name: place for place, step in enumerate(graph.order)}
     return Plan(name, tuple(sorted(planned, key=lambda step: order[step.name])), measured, graph)
@@ -282,8 +282,9 @@ def _row(step: PlannedStep, resumed: bool) -> dict[str, str]:
     if resumed:
         row["done"] = f"{step.done:,}"
     shared = len(step.group) > 1 and step.group[0] != step.name
+    jobs = f"with {step.group[0]}" if shared else _number(step.jobs)
     return {
-        **row, "blocks": _number(step.blocks), "jobs": f"with {step.group[0]}" if shared else _number(step.jobs),
+        **row, "blocks": _number(step.blocks), "jobs": jobs,
         "files": _number(step.files), "size": _size(step.bytes),
     }  # fmt: skip
 
@@ -295,10 +296,8 @@ def _number(value: int | None) -> str:
 def _size(value: float | None) -> str:
     if value is None:
         return "?"
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
         value /= 1000
-    else:
-        unit = "TB"
-    return f"{value:.3g} {unit}"
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"

@@ -128,8 +128,10 @@ class Export(Handle):
                 ) from error
 
     def _shaped(self) -> tuple[str, ...]:
+        """Results whose shape is known, less those that are not kept."""
         study = self._sync()
-        return tuple(n for n in study.graph.outputs if study.array_shape(n) is not None)
+        made = {n: study.graph.producer[n] for n in study.graph.outputs if study.array_shape(n) is not None}
+        return tuple(n for n, step in made.items() if step.keep or study.results[step.name].commits)
 
     def _arrays(self, names: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
         """Results with holes filled as xarray would."""

@@ -12,6 +12,7 @@ import numpy as np
 from weft.engine.arguments import Fetcher
 from weft.engine.lease import Lease
 from weft.engine.opening import RecordedFunction, load_code, load_study
+from weft.engine.remote import described_code
 from weft.engine.session import Session
 from weft.engine.study import Study
 from weft.engine.survey import Survey, without_stale
@@ -132,7 +133,7 @@ class Handle:
         Parameters
         ----------
         own
-            Those of the pipeline that the run came from, where it has them; else the recorded ones.
+            Those of the pipeline that the run came from, also where their code is not the recorded one.
 
         Raises
         ------
@@ -145,9 +146,11 @@ class Handle:
         graph = study.graph
         if not any(isinstance(step.function, RecordedFunction) for step in graph.order):
             return study
-        known: dict[str, Step] = (
-            dict(self._pipeline.graph.steps) if own and self._pipeline is not None else {}
-        )
+        known: dict[str, Step] = {
+            step.name: step
+            for step in (self._pipeline.graph.order if self._pipeline is not None else ())
+            if step.name in graph.steps and (own or described_code(step) == study.records[step.name].code)
+        }
         if not set(graph.steps) <= set(known):
             if not self._trust:
                 raise UnsafePayload(

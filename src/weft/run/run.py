@@ -137,6 +137,10 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
                     f"{name!r} is not complete, and a file that may hold what is missing is damaged. {told} "
                     "run.verify(repair=True) sets it aside, and run.resume() makes its elements again."
                 )
+        if not step.keep and not study.results[step.name].commits:
+            return MissingResult(
+                f"{name!r} is not kept: step {step.name!r} has keep=False. Run with keep=True to have it."
+            )
         survey = Survey(self._still())
         count = survey.counts()[step.name]
         total = "an unknown number" if count.total is None else str(count.total)

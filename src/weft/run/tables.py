@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from weft.engine.events import read_events
 from weft.engine.lease import holder
+from weft.engine.printed import read_logs
 from weft.engine.survey import Survey
 from weft.engine.worker import provisional
 from weft.model.step import Step
@@ -57,11 +59,13 @@ class Tables(Handle):
         driver = self._session.driver if self._live and self._session is not None else None
         if driver is not None:
             counts = {name: count for track in driver.tracks for name, count in track.counts.items()}
-            sent = [
-                (step, sum(item.n for item in one.job.items if step in item.steps), one.future.running())
-                for one in list(driver.sent.values())
-                for step in {name: None for item in one.job.items for name in item.steps}
-            ]
+            before: Counter[int] = Counter()  # jobs of each pool, in the order in which workers take them
+            sent = []
+            for one in list(driver.sent.values()):
+                begun = before[id(one.pool)] < one.pool.n_jobs
+                before[id(one.pool)] += 1
+                for step in dict.fromkeys(name for item in one.job.items for name in item.steps):
+                    sent.append((step, sum(i.n for i in one.job.items if step in i.steps), begun))
             return status_of(counts, sent, True)
         seen = (
             holder(study.path, self._directory().fs) if study.path is not None and not self._sealed else None
@@ -177,10 +181,18 @@ class Tables(Handle):
         return explain(self._still(), made, name, self._chosen(name, made.axes, where))
 
     def logs(self, step: str, /, **where: Any) -> Table:
-        """What the elements of a step wrote, as far as it was kept."""
+        """What the elements of a step printed and logged: a row for each text; nothing is kept in memory."""
         made = self._step(step)
-        self._chosen(made.name, made.axes, where)
-        return Table()
+        chosen = self._chosen(made.name, made.axes, where)
+        rows = Table()
+        for record in read_logs(self.path, self._directory().fs) if self.path is not None else ():
+            at = dict(zip(made.axes, record["at"], strict=False))
+            if record["step"] != made.name or not all(at.get(axis) in p for axis, p in chosen.items()):
+                continue
+            index = {axis: int(self._study.axes[axis].logical[p]) for axis, p in at.items()}
+            told = {name: record[name] for name in ("time", "stream", "text")}
+            rows.append({"step": made.name, **index, **told})
+        return rows
 
     def files(self, path: str | os.PathLike[str] | None = None) -> Table:
         """The files of the run directory: path, bytes, and which step and elements they belong to.

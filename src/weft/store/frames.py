@@ -24,7 +24,7 @@ FIRST_READ = 4096  # holds prefix and header of an ordinary commit: one read ins
 
 @dataclass(frozen=True)
 class Frame:
-    """A file's header, where its buffers lie, and the first bytes of the file, which were read with the header."""
+    """A file's header, where its buffers lie, and the first bytes of the file, read with the header."""
 
     path: str
     header: dict[str, Any]
@@ -47,7 +47,7 @@ def write(header: dict[str, Any], buffers: Sequence[bytes | memoryview]) -> list
     views = [memoryview(b).cast("B") for b in buffers]
     table = [[view.nbytes, zlib.crc32(view)] for view in views]
     text = json.dumps({**header, "buffers": table}, separators=(",", ":"), allow_nan=False).encode()
-    text += b" " * (-len(text) % PREFIX.size)  # so that the first buffer is aligned wherever the file is read to
+    text += b" " * (-len(text) % PREFIX.size)  # so that the first buffer is aligned in memory too
     return [PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text, *views]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ KEPT_STATES = 128
 class CommitStore(Protocol):
     """What keeps commits: `MemoryStore`, `FilesStore`."""
 
-    durable: bool
+    durable: ClassVar[bool]
 
     def commit(self, commit: Commit, payload: Payload) -> Commit: ...
     def names(self, step: str, identity: str) -> list[str]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from typing import Any
@@ -12,23 +13,22 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from weft.views.tally import StepState, Tally, clock, per_second
+from weft.views.tally import News, StepState, Tally, clock, per_second
 
 MOST_WORKERS = 12
-MOST_FAILURES = 10
 
 
 class Live:
-    """Redraws a table in place on standard error, or in a notebook's cell."""
+    """Redraws a table in place on standard error."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         # What the user prints stays above the table, unless it goes elsewhere than to this terminal.
         self._live = RichLive(
-            console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(), redirect_stderr=True,
-            vertical_overflow="crop",
+            console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True, vertical_overflow="crop",
         )  # fmt: skip
-        self._failures = self._notes = 0
+        self._told = News()
 
     def begin(self, tally: Tally) -> None:
         """Start drawing."""
@@ -47,18 +47,44 @@ class Live:
         self._live.stop()
 
     def _news(self, tally: Tally) -> None:
-        out = self.console.print
-        for message, traceback in tally.failures[self._failures : MOST_FAILURES]:
-            if not self._failures and traceback:
-                out(Text(traceback.rstrip(), style="dim"), soft_wrap=True)
-            out(Text(f"✗ {message.splitlines()[0]}", style="red"), soft_wrap=True)
-            self._failures += 1
-        if len(tally.failures) > MOST_FAILURES == self._failures:
-            self._failures += 1
-            out(Text("✗ more elements fail; run.errors lists all of them", style="red"))
-        for note in tally.notes[self._notes :]:
-            out(Text(f"! {note}", style="yellow"), soft_wrap=True)
-            self._notes += 1
+        for line in _styled(self._told.since(tally)):
+            self.console.print(line, soft_wrap=True)
+
+
+class Notebook:
+    """Redraws a table in a notebook's cell, failures above it."""
+
+    def __init__(self) -> None:
+        self._told = News()
+        self._above: list[Any] = []
+        self._handle: Any = None
+
+    def begin(self, tally: Tally) -> None:
+        """Make the place where it is drawn."""
+        from IPython.display import display
+
+        self._handle = display(self._html(tally, time.time(), False), display_id=True)
+
+    def refresh(self, tally: Tally, now: float) -> None:
+        """Draw."""
+        self._handle.update(self._html(tally, now, False))
+
+    def end(self, tally: Tally) -> None:
+        """Draw the end; it stays in the cell."""
+        self._handle.update(self._html(tally, tally.ended or time.time(), True))
+
+    def _html(self, tally: Tally, now: float, ended: bool) -> Any:
+        from IPython.display import HTML
+
+        self._above += _styled(self._told.since(tally))
+        console = Console(file=io.StringIO(), record=True, width=110, force_jupyter=False)
+        console.print(*self._above, picture(tally, now, ended), sep="\n")
+        return HTML(console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+
+
+def _styled(news: list[tuple[str, str]]) -> list[Text]:
+    looks = {"traceback": ("", "dim"), "failure": ("✗ ", "red"), "note": ("! ", "yellow")}
+    return [Text(looks[kind][0] + text, style=looks[kind][1]) for kind, text in news]
 
 
 def picture(tally: Tally, now: float, ended: bool = False) -> Any:
@@ -69,7 +95,7 @@ def picture(tally: Tally, now: float, ended: bool = False) -> Any:
         head.append(f"  {tally.path}", style="not bold dim")
     steps = Table.grid(padding=(0, 1))
     for justify in ("left", "left", "right", "right", "right", "left"):
-        steps.add_column(justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        steps.add_column(justify=justify, no_wrap=True)
     for name, state in list(tally.steps.items()):
         steps.add_row(*_step(name, state, ended))
     return Group(head, steps) if ended or not tally.workers else Group(head, steps, _workers(tally))
@@ -82,12 +108,13 @@ def _step(name: str, state: StepState, ended: bool) -> list[Any]:
         mark, style = ("✓", "green") if state.done == state.total else ("✗", "red")
     elif state.samples and not ended:
         mark, style = "▸", "cyan"
-    lost = ", ".join(f"{n:,} {word}" for n, word in ((state.failed, "failed"), (state.blocked, "blocked")) if n)
+    lost = [f"{n:,} {word}" for n, word in ((state.failed, "failed"), (state.blocked, "blocked")) if n]
+    left = "" if ended or state.complete or state.left() is None else f"{clock(state.left())} left"
     settled = state.settled if state.total else 0
     bar = ProgressBar(state.total or 1, settled, width=24, complete_style="cyan", finished_style=style)
     return [
-        Text(f"{mark} {name}", style=style), bar, f"{state.done:,}/{total}", Text(lost, style="red"),
-        per_second(state.rate()), "" if ended or state.complete or state.left() is None else f"{clock(state.left())} left",
+        Text(f"{mark} {name}", style=style), bar, f"{state.done:,}/{total}",
+        Text(", ".join(lost), style="red"), per_second(state.rate()), left,
     ]  # fmt: skip
 
 

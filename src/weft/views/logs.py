@@ -25,8 +25,8 @@ def configure_logging(level: int | str = "INFO", rich: bool = True) -> None:
     """
     logger = logging.getLogger("weft")
     logger.setLevel(level.upper() if isinstance(level, str) else level)
-    for handler in [h for h in logger.handlers if h.get_name() == _MARK]:
-        logger.removeHandler(handler)
+    for old in [h for h in logger.handlers if h.get_name() == _MARK]:
+        logger.removeHandler(old)
     handler: logging.Handler
     if rich and sys.stderr.isatty():
         from rich.console import Console

@@ -6,16 +6,15 @@ import logging
 import sys
 import threading
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from weft.contracts import Event
 from weft.errors import InvalidInput
-from weft.views.tally import StepState, Tally, clock, per_second
+from weft.views.tally import News, StepState, Tally, clock, per_second
 
 PATIENCE = 0.5  # seconds that a run may take before "auto" shows anything
 REFRESH = 0.25
 LINE_EVERY = 10.0
-MOST_FAILURES = 10
 
 
 class Display(Protocol):
@@ -53,7 +52,11 @@ def observer_for(progress: bool | str) -> Progress | None:
 
 def display_here() -> Display:
     """A live display on a terminal or in a notebook, log lines elsewhere."""
-    if sys.stderr.isatty() or _in_notebook():
+    if _in_notebook():
+        from weft.views.live import Notebook
+
+        return Notebook()
+    if sys.stderr.isatty():
         from weft.views.live import Live
 
         return Live()
@@ -68,8 +71,8 @@ def _in_notebook() -> bool:
 class Progress:
     """Observes a run and shows it.
 
-    Events are only counted, which costs a microsecond; a thread draws four times a second, also while one long
-    element lets no event happen.
+    Events are only counted, which costs a microsecond; a thread draws four times a second, also while one
+    long element lets no event happen.
     """
 
     def __init__(self, patience: float, display: Display | None = None) -> None:
@@ -119,7 +122,7 @@ class Lines:
     def __init__(self, every: float = LINE_EVERY) -> None:
         self.every = every
         self._last = 0.0
-        self._failures = self._notes = 0
+        self._told = News()
 
     def begin(self, tally: Tally) -> None:
         """Say what was started."""
@@ -133,8 +136,8 @@ class Lines:
         if now - self._last >= self.every:
             self._last = now
             moving = {n: s for n, s in tally.steps.items() if s.samples and not s.complete}
-            told = "; ".join(_progress(n, s) for n, s in moving.items()) or f"{len(tally.under_way)} jobs under way"
-            self._say(logging.INFO, f"{tally.name}: {told}")
+            told = "; ".join(_progress(n, s) for n, s in moving.items())
+            self._say(logging.INFO, f"{tally.name}: {told or f'{len(tally.under_way)} jobs under way'}")
 
     def end(self, tally: Tally) -> None:
         """Say the totals."""
@@ -144,16 +147,8 @@ class Lines:
         self._say(logging.INFO, f"{tally.name}: ended after {spent:.1f} s: {told}")
 
     def _news(self, tally: Tally) -> None:
-        for message, traceback in tally.failures[self._failures : MOST_FAILURES]:
-            text = traceback.rstrip() if not self._failures and traceback else ""
-            self._say(logging.ERROR, f"{message.splitlines()[0]}\n{text}" if text else message.splitlines()[0])
-            self._failures += 1
-        if len(tally.failures) > MOST_FAILURES == self._failures:
-            self._failures += 1
-            self._say(logging.ERROR, "more elements fail; run.errors lists all of them")
-        for note in tally.notes[self._notes :]:
-            self._say(logging.WARNING, note)
-            self._notes += 1
+        for kind, text in self._told.since(tally):
+            self._say(logging.WARNING if kind == "note" else logging.ERROR, text)
 
     @staticmethod
     def _say(level: int, text: str) -> None:

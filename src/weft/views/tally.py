@@ -10,6 +10,7 @@ from weft.contracts import Event
 
 MOST_SAMPLES = 64
 FEW = 10
+MOST_FAILURES = 10  # that displays tell of; there may be millions
 
 
 @dataclass
@@ -35,8 +36,8 @@ class StepState:
     def sample(self, now: float) -> None:
         """Remember how far it is."""
         n = self.done + self.failed
-        if self.samples and (self.samples[0][1] == n or self.complete and self.samples[-1][1] == n):
-            return
+        if self.samples and (self.samples[0][1] == n or (self.complete and self.samples[-1][1] == n)):
+            return  # its clock runs from the first result to the last
         self.samples.append((now, n))
         if len(self.samples) > MOST_SAMPLES:
             del self.samples[1:-1:2]
@@ -93,13 +94,16 @@ class Tally:
         elif event.kind == "job-ended":
             self.under_way.pop(data["token"], None)
             worker = self.workers.setdefault(data["worker"], WorkerState(event.step))
-            worker.step, worker.n, worker.seconds = event.step, worker.n + data["n"], worker.seconds + data["seconds"]
+            worker.step = event.step
+            worker.n += data["n"]
+            worker.seconds += data["seconds"]
             for step in data["counts"]:
                 state = self.steps.setdefault(step, StepState())
                 if not state.samples:
                     state.samples.append((self._sent.get(event.step, event.time), state.done + state.failed))
         elif event.kind == "element-failed":
-            self.failures.append((data["message"], data["traceback"]))
+            if len(self.failures) <= MOST_FAILURES:
+                self.failures.append((data["message"], data["traceback"]))
         elif event.kind == "worker-died":
             self.notes.append(f"a worker died while it ran {event.step}; what it had is run again, alone")
         elif event.kind == "stopping":
@@ -122,6 +126,28 @@ class Tally:
         for state in list(self.steps.values()):
             if state.samples:
                 state.sample(now)
+
+
+class News:
+    """What a display has not told yet of failures (ten, the first with its traceback) and notes."""
+
+    def __init__(self) -> None:
+        self._failures = self._notes = 0
+
+    def since(self, tally: Tally) -> list[tuple[str, str]]:
+        """What happened since the last call: ``traceback``, ``failure`` or ``note``, and the text."""
+        found = []
+        for message, traceback in tally.failures[self._failures :]:
+            if self._failures == 0 and traceback:
+                found.append(("traceback", traceback.rstrip()))
+            few = self._failures < MOST_FAILURES
+            found.append(
+                ("failure", message.splitlines()[0] if few else "more elements fail: see run.errors")
+            )
+            self._failures += 1
+        found += [("note", note) for note in tally.notes[self._notes :]]
+        self._notes = len(tally.notes)
+        return found
 
 
 def clock(seconds: float | None) -> str:
