@@ -71,7 +71,9 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         kept = RESULTS / "latest.json"
         found = {row["name"]: row for row in json.loads(kept.read_text())["rows"]} if kept.exists() else {}
-        found.update({row["name"]: row for row in rows})  # lines that were not asked for stay as they were
+        for row in rows:  # lines and peers that were not asked for stay as they were
+            row["peers"] = row["peers"] or found.get(row["name"], {}).get("peers", {})
+            found[row["name"]] = row
         rows = [found[line.name] for line in LINES if line.name in found]
         kept.write_text(json.dumps({"machine": where, "rows": rows}, indent=1) + "\n")
         (RESULTS / "latest.md").write_text(markdown(rows, where))

@@ -1,4 +1,4 @@
-"""A study of two processes that is made to be killed: the script forks a driver for each line on its input."""
+"""A study of two processes, made to be killed: the script forks a driver for each line on its input."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Control:
         ORDER.pack_into(self.memory, 0, wanted, at, 0, pid)
         # A worker whose driver was killed alone goes on here: it is an orphan in the midst of a write.
         driver = int(os.environ["WEFT_TEST_DRIVER"])
-        while _alive(driver):
+        while alive(driver):
             time.sleep(0.002)
 
 
@@ -137,7 +137,8 @@ def _kind(path: str) -> str:
     return "lease" if name.startswith((".tmp-", "lease.json")) else "other"
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] != b"Z"

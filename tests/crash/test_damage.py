@@ -1,4 +1,4 @@
-"""Bytes that change on disk: an error or a hole for a reader, made again by the engine, never a wrong value."""
+"""Bytes that change on disk: an error or a hole for a reader, made again by the engine, never wrong."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_damage_of_the_record_is_found(computer: Machine, where: str) -> None:
 
 
 def test_damage_of_what_was_read_makes_the_reader_run_again(computer: Machine) -> None:
-    """When an axis changed, what a result read tells whether it still holds; if that is damaged, it does not."""
+    """When an axis changed, what a result read tells whether it still holds; damaged, it does not."""
     path = commits("total")[0]
     data = current().read(path)
     frame = frames.open_frame(current(), path)

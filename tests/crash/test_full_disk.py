@@ -1,4 +1,4 @@
-"""A disk that is full or broken at any operation: a clear error, nothing committed lost, and resuming works."""
+"""A disk full or broken at any operation: a clear error, nothing committed lost, and resuming works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wherever a run stops, whatever the crash leaves: results are right or missing, and resuming completes them."""
+"""Wherever a run stops, whatever is left: results are right or missing, and resuming completes them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ KINDS: list[tuple[Crash, int]] = [("strict", 0), ("random", 1), ("clean", 0), ("
 
 
 def each_crash(computer: Machine, work: Callable[[], object], kinds: int = 2) -> Iterator[int]:
-    """Stop `work` at each of its operations and crash, always in the strict kind too; which operation it was."""
+    """Stop `work` at each of its operations and crash, always in the strict kind too; at which it was."""
     n = computer.operations(work)
     assert n > 20
     start = computer.disk.snapshot()

@@ -1,4 +1,4 @@
-"""Nothing but the seam writes, renames, links, syncs or removes a file of a run: Python's audit events tell."""
+"""Nothing but the seam writes, renames, links, syncs or removes a file of a run: audit events tell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ SEAM = os.path.join("weft", "store", "fs.py")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS = {
     "os.rename": 2, "os.link": 2, "os.symlink": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1,
-    "os.truncate": 1, "os.chmod": 1, "os.utime": 1, "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2,
+    "os.truncate": 1, "os.chmod": 1, "os.utime": 1,
+    "shutil.rmtree": 1, "shutil.move": 2, "shutil.copyfile": 2,
 }
 seen = {}
 

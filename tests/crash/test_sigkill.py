@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.crash import killable
-from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, Control, _alive
+from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, Control, alive
 
 import weft
 from weft.errors import InvalidInput, StoreError
@@ -123,7 +123,7 @@ class Killer:
         self._told(DEADLINE)
         self.ended.add(driver)
         killed = time.monotonic()
-        while left := [pid for pid in self.workers() if _alive(pid)]:
+        while left := [pid for pid in self.workers() if alive(pid)]:
             if time.monotonic() > killed + DEADLINE:
                 for pid in left:
                     os.kill(pid, signal.SIGKILL)
@@ -140,6 +140,14 @@ class Killer:
 
     def executions(self) -> dict[int, int]:
         return {int(path.name): path.stat().st_size for path in self.counts.iterdir()}
+
+    def report(self, seconds: float) -> None:
+        print(f"\n{len(self.killed)} points, {seconds:.0f} s, slowest orphan {self.slowest_orphan:.1f} s")
+        for who in ("driver", "group", "random, each process"):
+            for kind in KINDS:
+                hit = {p: n for (w, k, p), n in sorted(self.killed.items()) if (w, k) == (who, kind)}
+                if hit:
+                    print(f"  {who:20} {kind:8} " + ", ".join(f"{p}: {n}" for p, n in hit.items()))
 
     def _ended(self) -> bool:
         if select.select([self.script.stdout], [], [], 0)[0]:
@@ -253,12 +261,48 @@ def test_a_hundred_kills(
         assert finished["y"].tobytes() == right[: study.n].tobytes()
         assert finished["s"] == float(right[: study.n].sum())
     assert sum(n for (who, _, _), n in killer.killed.items() if who != "random, each process") >= 80
+    for who in ("driver", "group"):
+        for kind in ("run", "inputs", "code", "changes", "grid", "commit"):
+            for phase in ALL if kind in ("inputs", "commit") else ONCE:
+                assert killer.killed[who, kind, PHASES[phase]], (who, kind, PHASES[phase])
     with capsys.disabled():
-        print(
-            f"\n{len(killer.killed)} points, {time.monotonic() - begun:.0f} s, slowest orphan {killer.slowest_orphan:.1f} s"
-        )
-        for who in ("driver", "group", "random, each process"):
-            for kind in KINDS:
-                hit = {p: n for (w, k, p), n in sorted(killer.killed.items()) if (w, k) == (who, kind)}
-                if hit:
-                    print(f"  {who:20} {kind:8} " + ", ".join(f"{p}: {n}" for p, n in hit.items()))
+        killer.report(time.monotonic() - begun)
+
+
+ORPHANS = """
+import os, sys, time, weft
+from pathlib import Path
+folder = Path(sys.argv[1])
+def waiting(x, folder):
+    Path(folder, str(os.getpid())).touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+    return x
+if __name__ == "__main__":
+    weft.step("y", mapspec="x[i] -> y[i]")(waiting).run(
+        {"x": [1, 2], "folder": str(folder)}, run_dir=folder / "run", backend=sys.argv[2], n_jobs=2,
+        block_size=1, progress=False)
+"""
+
+
+@pytest.mark.parametrize("backend", ["loky", "process_pool"])
+def test_orphans_commit_what_they_have_and_end(tmp_path: Path, backend: str) -> None:
+    """In the midst of an element, which they finish first."""
+    script = tmp_path / "script.py"
+    script.write_text(ORPHANS)
+    driver = subprocess.Popen([sys.executable, str(script), str(tmp_path), backend])
+    workers: list[int] = []
+    over = time.monotonic() + DEADLINE
+    while len(workers) < 2:
+        assert time.monotonic() < over and driver.poll() is None
+        time.sleep(0.005)
+        workers = [int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()]
+    driver.kill()
+    driver.wait(DEADLINE)
+    assert all(alive(pid) for pid in workers)
+    (tmp_path / "go").touch()
+    over = time.monotonic() + DEADLINE
+    while left := [pid for pid in workers if alive(pid)]:
+        assert time.monotonic() < over, left
+        time.sleep(0.005)
+    assert weft.open_run(tmp_path / "run")["y"].tolist() == [1, 2]

@@ -25,6 +25,7 @@ from weft.engine.opening import load_study
 from weft.engine.study import Study
 from weft.engine.worker import run_job
 from weft.store.fs import current
+from weft.store.record import RunDirectory
 from weft.testing.disk import PowerLoss
 
 
@@ -257,7 +258,9 @@ class Runs(RuleBasedStateMachine):
     @rule()
     def remember(self) -> None:
         """A job was sent, and its worker hangs."""
-        self.late = (load_study(RUN, current(), code=True).refresh(), deepcopy(Now.world))
+        change = RunDirectory(RUN, current()).change()
+        assert change is not None
+        self.late = (load_study(RUN, current(), code=change.code).refresh(), deepcopy(Now.world))
 
     @precondition(lambda self: self.late is not None)
     @rule(data=st.data(), stop=stops, twice=st.booleans())

@@ -46,14 +46,15 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
             elif p.injected is None and not p.required:
                 parts[p.name] = digest(p.default)
         found[step.name] = StepRecord(
-            "", _code(step), parts, mapspec=step.spec and str(step.spec), outputs=step.outputs,
+            "", code_of(step), parts, mapspec=step.spec and str(step.spec), outputs=step.outputs,
             inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after, keep=step.keep,
             followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found
 
 
-def _code(step: Step) -> str:
+def code_of(step: Step) -> str:
+    """Digest of a step's code, and of the options that results depend on."""
     own = code_digest(step.function, version=step.version)
     picker = code_digest(step.output_picker) if step.output_picker else ""
     wiring = f"{step.spec}|{step.outputs}|{step.batch}|{step.allow_missing}|{picker}"

@@ -106,7 +106,7 @@ def _attempt(
         _put_inputs(directory, inputs)
         number, resets = (old.number + 1 if old else 1), (old.resets if old else ())
         change = Change(
-            str(reason), made, seed, _put_code(directory, graph), kept_steps, kept_inputs,
+            str(reason), made, seed, keep_code(directory, graph), kept_steps, kept_inputs,
             {**(old.axes if old else {}), **axis_records}, resets, generation, packages(), number,
         )  # fmt: skip
         for step, record in records.items():
@@ -227,7 +227,14 @@ def _put_inputs(directory: RunDirectory, inputs: Mapping[str, Input]) -> None:
             raise unkeepable(given, error) from error
 
 
-def _put_code(directory: RunDirectory, graph: Graph) -> str:
+def keep_code(directory: RunDirectory, graph: Graph) -> str:
+    """Keep the steps as they are now, options included; returns the name to load them by.
+
+    Raises
+    ------
+    InvalidInput
+        If they cannot be pickled.
+    """
     import cloudpickle
 
     try:
@@ -297,7 +304,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
 
 
 def load_study(
-    path: str, fs: FileSystem, number: int | None = None, code: bool = False, trust: bool = True
+    path: str, fs: FileSystem, number: int | None = None, code: str | None = None, trust: bool = True
 ) -> Study:
     """A study from its record.
 
@@ -306,14 +313,14 @@ def load_study(
     number
         The change that is meant; None for the last.
     code
-        Whether to load the functions, as a worker must.
+        Name of the functions to load, as a worker must; None for the wiring alone.
     """
     directory = RunDirectory(path, fs, trust)
     info = directory.info()
     change = directory.change(number)
     if change is None:
         raise StoreError(f"{path} holds a run that was never started: run it once more.")
-    graph = Graph(load_code(directory, change.code)) if code else _skeleton(change.steps)
+    graph = Graph(load_code(directory, code)) if code else _skeleton(change.steps)
     inputs = {}
     for name, record in change.inputs.items():
         if name not in graph.inputs:

@@ -13,10 +13,13 @@ from typing import Any
 from weft.backends.following import follow
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
+from weft.engine.opening import keep_code
 from weft.engine.remote import Place, bundle, hello, run_remote
 from weft.engine.study import Study
 from weft.engine.worker import run_job
 from weft.errors import InvalidInput, WeftError
+from weft.store.fs import current
+from weft.store.record import RunDirectory
 
 
 @dataclass(eq=False)
@@ -89,7 +92,8 @@ class Pool:
         sizes = {a: axis.size for a, axis in study.axes.items() if axis.opener and axis.size is not None}
         if self._place is None:
             if study.store.durable:
-                self._place = Place(study.path, study.epoch, study.stamp)
+                directory = RunDirectory(str(study.path), current())
+                self._place = Place(study.path, study.epoch, study.stamp, keep_code(directory, study.graph))
             else:
                 try:
                     data = bundle(study)
@@ -98,7 +102,7 @@ class Pool:
                         f"The steps or their bound values cannot be pickled, so they cannot go to {self.backend.name!r}: "
                         f"{error}. Open files, locks and connections inside the function."
                     ) from error
-                self._place = Place(None, 0, os.urandom(8).hex(), data)
+                self._place = Place(None, 0, os.urandom(8).hex(), "", data)
             self._folder = tempfile.TemporaryDirectory(prefix="weft-")
             self.stop_path = f"{self._folder.name}/stop"
         return replace(self._place, blocks=dict(study.blocks), sizes=sizes)

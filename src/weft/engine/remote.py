@@ -26,8 +26,8 @@ class Place:
 
     Attributes
     ----------
-    path, number
-        A run directory and the change that is meant; or
+    path, number, code
+        A run directory, the change that is meant and the name of its functions; or
     bundle
         a pickled study without inputs and results, under its digest `key`: arguments travel with the jobs.
     blocks, sizes
@@ -37,6 +37,7 @@ class Place:
     path: str | None = None
     number: int = 0
     key: str = ""
+    code: str = ""
     bundle: bytes = b""
     blocks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -67,11 +68,11 @@ def _study(place: Place) -> Study:
     from weft.store.fs import current
     from weft.store.memory import Courier
 
-    key = (place.path, place.number, place.key)
+    key = (place.path, place.number, place.key, place.code)
     study = _studies.get(key)
     if study is None:
         if place.path is not None:
-            study = load_study(place.path, current(), place.number, code=True)
+            study = load_study(place.path, current(), place.number, code=place.code)
             check_code(study)
         else:
             steps, inputs, axes, records, name, seed, epoch = pickle.loads(place.bundle)
@@ -98,7 +99,7 @@ def check_code(study: Study) -> None:
     RunMismatch
         If a module was edited since.
     """
-    from weft.engine.compare import described
+    from weft.engine.compare import code_of
 
     for step in study.graph.order:
         record = study.records[step.name]
@@ -106,20 +107,11 @@ def check_code(study: Study) -> None:
         # A module that is not here was not imported: its functions travelled by value, as they were sent.
         if module == "__main__" or module not in sys.modules or not record.followed:
             continue
-        now = described_code(step)
-        if now != record.code:
+        if code_of(step) != record.code:
             raise RunMismatch(
                 f"The code of step {step.name!r} ({module}) is not what was submitted: it was edited meanwhile. "
                 "Run again; on_change= says what becomes of finished results."
             )
-    assert described
-
-
-def described_code(step: Any) -> str:
-    """Digest of a step's code as this process has it."""
-    from weft.engine.compare import _code
-
-    return _code(step)
 
 
 def run_remote(place: Place, job: Job) -> Report:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from weft.engine.arguments import Fetcher
+from weft.engine.compare import code_of
 from weft.engine.lease import Lease
 from weft.engine.opening import RecordedFunction, load_code, load_study
-from weft.engine.remote import described_code
 from weft.engine.session import Session
 from weft.engine.study import Study
 from weft.engine.survey import Survey, without_stale
@@ -149,7 +149,7 @@ class Handle:
         known: dict[str, Step] = {
             step.name: step
             for step in (self._pipeline.graph.order if self._pipeline is not None else ())
-            if step.name in graph.steps and (own or described_code(step) == study.records[step.name].code)
+            if step.name in graph.steps and (own or code_of(step) == study.records[step.name].code)
         }
         if not set(graph.steps) <= set(known):
             if not self._trust:
