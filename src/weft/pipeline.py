@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from weft.plan.plan import Plan
 
 CONFIGURABLE = frozenset(
-    ["retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job", "resources_variable", "parallelization_mode", "backend"]
+    [
+        "retries",
+        "retry_delay",
+        "timeout",
+        "resources",
+        "resources_scope",
+        "elements_per_job",
+        "resources_variable",
+        "parallelization_mode",
+        "backend",
+    ]
 )
 
 

@@ -229,7 +229,11 @@ def rehomed(report: Report, grid: Grid) -> None:
             done, failed = ((), spans) if commit.failed else (spans, ())
             commits.append(replace(commit, block=block, done=done, failed=failed).named())
             columns = {n: _cells(c, commit.inner.get(n, ()), picked) for n, c in payload.columns.items()}
-            why = [replace(payload.failures[i], local=int(local[i])) for i in picked.tolist()] if commit.failed else []
+            why = (
+                [replace(payload.failures[i], local=int(local[i])) for i in picked.tolist()]
+                if commit.failed
+                else []
+            )
             payloads.append(
                 Payload(columns, why, None if payload.digests is None else payload.digests[picked])
             )

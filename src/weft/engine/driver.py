@@ -8,40 +8,31 @@ import itertools
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from weft.engine.arguments import Fetcher, Item
 from weft.engine.blame import Blame
 from weft.engine.committing import rehomed
-from weft.engine.jobs import FLUSH_SECONDS, Job, Pilot, Report
+from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
 from weft.engine.study import Study
 from weft.engine.survey import tracks_of
 from weft.engine.tracks import Track
 from weft.engine.worker import provisional
-from weft.errors import CorruptResult, StepError
-from weft.plan.blocks import Grid, Positions, block_elements, block_shape
+from weft.errors import CorruptResult
+from weft.model.resources import Resources
+from weft.plan.blocks import block_elements, block_shape
 from weft.plan.dataflow import Group
 
 JOB_SECONDS = 2.0
 PILOT_SECONDS = 0.01
+TICK_SECONDS = 0.2
 MOST_BLOCKS_PER_JOB = 64
 LEAST_SECONDS = 0.01  # a job costs the driver and the way about a millisecond
 SHARES = 4  # jobs per worker that the remaining work of a group is cut into
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run is driven; never part of what its results are."""
-
-    on_error: str = "stop"
-    block_size: int | None = None
-    flush_seconds: float = FLUSH_SECONDS
-    chosen: Mapping[str, Positions] | None = None
-    steps: frozenset[str] | None = None
 
 
 class Driver:
@@ -72,6 +63,7 @@ class Driver:
         self.problem: BaseException | None = None
         self.tokens = itertools.count()
         self.moves = 0
+        self.ticked = 0.0
         self.session = secrets.token_hex(4)
 
     def run(self) -> None:
@@ -167,7 +159,11 @@ class Driver:
             items += found
             numbers.append(number)
             size += n
-        parts = [item.parts(most) for item in items] if size > 1.5 * most and len(numbers) == 1 else [[tuple(items)]]
+        parts = (
+            [item.parts(most) for item in items]
+            if size > 1.5 * most and len(numbers) == 1
+            else [[tuple(items)]]
+        )
         for part in [p for found in parts for p in found if p]:
             for number in numbers:
                 track.out[number] = track.out.get(number, 0) + 1
@@ -180,7 +176,9 @@ class Driver:
         most = JOB_SECONDS / each if each else math.inf
         if pool.n_jobs == 1:
             return most
-        known = [c.total - c.done - c.failed - c.blocked for c in track.counts.values() if c.total is not None]
+        known = [
+            c.total - c.done - c.failed - c.blocked for c in track.counts.values() if c.total is not None
+        ]
         out = sum(item.n for s in self.sent.values() if s.track is track for item in s.job.items)
         share = (max(known, default=0) - out) / (SHARES * pool.n_jobs)
         return max(1.0, min(most, share), LEAST_SECONDS / each if each else 1.0)
@@ -204,17 +202,10 @@ class Driver:
         """A job with its arguments, where the worker cannot read them from the store."""
         if not pool.separate or self.study.store.durable:
             return job
-        return replace(
-            job, arguments=tuple(self.fetcher.fetch(item, self._grid(track)) for item in job.items)
-        )
-
-    def _grid(self, track: Track) -> Grid:
-        """The grid that a job's positions count in: a pilot's is one block of everything."""
-        return track.grid or provisional(self.study, track.first)
+        grid = track.grid or provisional(self.study, track.first)
+        return replace(job, arguments=tuple(self.fetcher.fetch(item, grid) for item in job.items))
 
     def _weight(self, track: Track, pool: Pool) -> int:
-        from weft.model.resources import Resources
-
         asked = track.first.resources
         cpus = None if asked is None or callable(asked) else Resources.from_any(asked).cpus
         return min(pool.n_jobs, cpus or 1)
@@ -239,7 +230,9 @@ class Driver:
                 self.sent, timeout=0.5, return_when=concurrent.futures.FIRST_COMPLETED
             )
             done = list(waited.done)
-        self.emit("tick", counts={s: vars(c).copy() for t in self.tracks for s, c in t.counts.items()})
+        if time.monotonic() - self.ticked > TICK_SECONDS:
+            self.ticked = time.monotonic()
+            self.emit("tick", counts={s: vars(c).copy() for t in self.tracks for s, c in t.counts.items()})
         for future in done:
             sent = self.sent.pop(future, None)
             if sent is None:
@@ -303,7 +296,7 @@ class Driver:
         """Something other than an element's failure ended a job."""
         if not self.mending.mend(report.problem):
             self.problem = self.problem or report.problem
-            self._stop()
+            self.stop()
 
     def _lost(self, sent: Sent) -> None:
         """A job that brought nothing: its worker died, or it could not be sent."""
@@ -313,7 +306,7 @@ class Driver:
             if not self.cancelling:  # then what is killed need not have died in any way that tells
                 error = sent.future.exception()
                 self.problem = self.problem or self.blame.unsendable(sent.track, sent.job, error)
-                self._stop()
+                self.stop()
             return
         self.emit("worker-died", sent.track.group.name, token=sent.job.token)
         if sent.alone is None:
@@ -335,7 +328,7 @@ class Driver:
         failed = self.blame.error is not None and self.settings.on_error != "continue"
         if failed or self.problem is not None:
             self.blame.suspects.clear()
-            self._stop(cancel=self.settings.on_error == "cancel")
+            self.stop(cancel=self.settings.on_error == "cancel")
 
     def _let_go(self, sent: Sent) -> None:
         track, token = sent.track, sent.job.token
@@ -381,8 +374,8 @@ class Driver:
             for waiting in other.grid.numbers(part):
                 other.consider(waiting)
 
-    def _stop(self, cancel: bool = False) -> None:
-        """No new work; what is running ends, or with `cancel` is ended."""
+    def stop(self, cancel: bool = False) -> None:
+        """No new work; what is running ends, or with `cancel` is ended. May be asked from any thread."""
         if not self.stopping:
             self.emit("stopping", "")
         self.stopping = True
@@ -399,17 +392,9 @@ class Driver:
                 if sent.alone is not None:
                     sent.alone.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
-    def stop(self) -> None:
-        """Ask from another thread to stop as on a failure with ``on_error="stop"``."""
-        self._stop()
-
     def _interrupt(self) -> None:
         """Ctrl-C, or an error of weft's own: commit what is running, then let go."""
-        self._stop()
+        self.stop()
         deadline = time.monotonic() + 30
         while self.sent and time.monotonic() < deadline:
             self._take()
-
-    def failures(self) -> StepError | None:
-        """The first failure of the session."""
-        return self.blame.error

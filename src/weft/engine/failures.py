@@ -36,8 +36,9 @@ def describe(error: BaseException, position: int, attempt: int, cause: str = "ex
     if isinstance(error, TimedOut):
         cause = "timeout"
     message = _text(error)
+    pickled: bytes | None
     try:
-        pickled: bytes | None = pickle.dumps(error)
+        pickled = pickle.dumps(error)
         pickle.loads(pickled)
     except Exception as problem:
         pickled = None

@@ -43,7 +43,7 @@ def grown(
         moved = before is not None and any(
             _moved(directory, v, old.inputs.get(n), name) for n, v in wide.items() if old
         )
-        born = {n: v.digest for n, v in on_axis.items()}
+        born: Mapping[str, str] = {n: v.digest for n, v in on_axis.items()}
         if before is None or before.size is None:
             selection, size = None, axis.size or 0
         elif moved or (on_axis and not set(on_axis) & set(before.born)):

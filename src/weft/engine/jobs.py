@@ -7,9 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.engine.arguments import Arguments, Item
+from weft.plan.blocks import Positions
 from weft.store.commits import Commit, Failure, Payload
 
 FLUSH_SECONDS = 30.0  # nothing finished stays uncommitted for longer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is driven; never part of what its results are."""
+
+    on_error: str = "stop"
+    block_size: int | None = None
+    flush_seconds: float = FLUSH_SECONDS
+    chosen: Mapping[str, Positions] | None = None
+    steps: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

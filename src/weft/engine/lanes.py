@@ -303,7 +303,7 @@ def _iterator(source: Any, position: int) -> Any:
         position -= source.lane.fresh_from
         source = source.fresh()
     if type(source) is list:
-        values = iter(source)
+        values: Any = iter(source)
         values.__setstate__(position)
         return values
     return Fetch(source, position)

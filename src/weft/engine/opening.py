@@ -297,7 +297,8 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 record.mapspec,
                 name,
                 renames=scoped,
-                after=record.after, keep=record.keep,
+                after=record.after,
+                keep=record.keep,
             )  # fmt: skip
         )
     return Graph(steps)

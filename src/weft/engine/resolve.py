@@ -147,6 +147,6 @@ def axes_of(graph: Graph, inputs: Mapping[str, Input]) -> dict[str, Axis]:
         if name in found:
             continue
         opener = graph.openers.get(name)
-        length = lengths[name][0] if name in lengths else None
-        found[name] = Axis(name, length, None, opener.name if opener else None)
+        size_known = lengths[name][0] if name in lengths else None
+        found[name] = Axis(name, size_known, None, opener.name if opener else None)
     return found

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.backends import get_backend
-from weft.engine.driver import Driver, Settings
+from weft.engine.driver import Driver
 from weft.engine.events import Emitter, EventLog
-from weft.engine.jobs import FLUSH_SECONDS
+from weft.engine.jobs import FLUSH_SECONDS, Settings
 from weft.engine.lease import Lease
 from weft.engine.pools import Pool
 from weft.engine.study import Study
@@ -295,7 +295,10 @@ class OnlyInMemory:
         """Look at the clock."""
         if not self.warned and time.monotonic() - self.started > 60:
             self.warned = True
-            warnings.warn("this run keeps its results in memory only; run_dir= would keep them safe on disk", stacklevel=2)
+            warnings.warn(
+                "this run keeps its results in memory only; run_dir= would keep them safe on disk",
+                stacklevel=2,
+            )
 
 
 class Beat:

@@ -48,7 +48,10 @@ class Survey:
     """
 
     def __init__(
-        self, study: Study, chosen: Mapping[str, Positions] | None = None, wanted: frozenset[str] | None = None
+        self,
+        study: Study,
+        chosen: Mapping[str, Positions] | None = None,
+        wanted: frozenset[str] | None = None,
     ) -> None:
         self.study = study
         found = tracks_of(study, self._groups(), chosen, wanted)
@@ -130,8 +133,8 @@ def without_stale(
     mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True)) if along else {}
     made = study.graph.steps[step]
     if made.axes:
-        number, local = grid.locate([mesh[a].reshape(-1) for a in made.axes])
-        valid = flags[number, local]
+        numbers, local = grid.locate([mesh[a].reshape(-1) for a in made.axes])
+        valid = flags[numbers, local]
     else:
         valid = np.full(math.prod(found.shape), flags[0, 0])
     present = np.arange(len(valid)) if found.present is None else found.present

@@ -11,6 +11,7 @@ import numpy as np
 
 from weft.engine.arguments import Fetcher, Item
 from weft.engine.study import Study
+from weft.engine.validity import valid
 from weft.engine.worker import provisional
 from weft.model.graph import Read
 from weft.model.step import Step
@@ -274,11 +275,7 @@ class Track:
             done = np.ones(len(local), bool)
         else:
             done = state.states()[local] == DONE
-        return self.valid(step, grid, block, local, done) if done.any() else done
-
-    def valid(self, step: Step, grid: Grid, block: Block, local: Positions, done: Any) -> Any:
-        """Which done elements were made from what is there now, where they took something whole."""
-        return valid(self.study, self.fetcher, step, grid, block, local, done)
+        return valid(self.study, self.fetcher, step, grid, block, local, done) if done.any() else done
 
     def _failed(self, step: Step, number: int, local: Positions) -> Any:
         known = self.failed.get((step.name, number))
@@ -390,28 +387,3 @@ def _by_signature(names: list[str], block: Block, local: Positions, opened: Any)
     for signature in np.unique(signatures[signatures > 0]).tolist():
         steps = [name for place, name in enumerate(names) if signature >> place & 1]
         yield Item.of(steps, block, local[signatures == signature])
-
-
-def valid(
-    study: Study, fetcher: Fetcher, step: Step, grid: Grid, block: Block, local: Positions, done: Any
-) -> Any:
-    """Which done elements still hold: what they took whole is, by its digest, what is there now."""
-    seen = fetcher.fingerprint(step)
-    results = study.results[step.name]
-    state = results.state(grid, block)
-    if not seen or all(c.reads == seen for c in state.commits if c.n_done):
-        return done
-    found = done.copy()
-    at = np.flatnonzero(done)
-    digests = fetcher.read_digests(
-        step, dict(zip(step.axes, grid.storage(block, local[at]), strict=True)), len(at)
-    )
-    for commit, places, which in state.sources(local[at]):
-        if commit.reads == seen:
-            continue
-        kept = results.digests(commit)
-        if kept is None:
-            found[at[which]] = False
-        else:
-            found[at[which]] = (kept[places] == digests[which]).all(axis=1)
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -50,13 +50,18 @@ class Assembled:
         """
         values = self.column.to_array()
         base = values.base
-        if self.own and isinstance(base, np.ndarray) and base.shape == values.shape and base.dtype == values.dtype:
+        if (
+            self.own
+            and isinstance(base, np.ndarray)
+            and base.shape == values.shape
+            and base.dtype == values.dtype
+        ):
             values = base
         inner = values.shape[1:]
         if self.present is None:
             return values.reshape(self.shape + inner)
         size = math.prod(self.shape)
-        full = np.ma.masked_all((size, *inner), dtype=values.dtype)
+        full: np.ndarray[Any, Any] = cast(Any, np.ma).masked_all((size, *inner), dtype=values.dtype)
         if len(self.present):
             full[self.present] = values
         return full.reshape(self.shape + inner)

@@ -59,7 +59,9 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     kept = contextlib.ExitStack()
     if study.path is not None:
         name = f"{HOST}-{os.getpid()}-{job.token}"
-        kept.enter_context(keeping(study.path, current_fs(), name, lambda: current and current.where()))
+        kept.enter_context(
+            keeping(study.path, current_fs(), name, lambda: current.where() if current else None)
+        )
     try:
         while left:
             if control.stop():
@@ -113,7 +115,8 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
         high = position + tempo.next(
             n - position, not first.step.batch and any(lane.mutable for lane in work.lanes)
         )
-        for work.running, lane in enumerate(work.lanes):
+        for number, lane in enumerate(work.lanes):
+            work.running = number
             lane.begin()
             clock = time.perf_counter()
             lane.advance(high)
@@ -294,7 +297,9 @@ def call_arguments(study: Study, step: Step, item: Item) -> dict[str, Any]:
     chain = [step]
     for other in reversed(study.graph.order):
         read = any(p.name in other.outputs for s in chain for p in s.parameters if not s.is_bound(p))
-        stored = study.results[other.name].state(grid, item.block).states() if read and not other.keep else None
+        stored = (
+            study.results[other.name].state(grid, item.block).states() if read and not other.keep else None
+        )
         if stored is not None and stored[item.local[0][0]] != DONE:
             chain.insert(0, other)  # it keeps nothing: what it made is made once more
     item = replace(item, steps=tuple(s.name for s in chain))

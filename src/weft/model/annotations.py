@@ -81,7 +81,10 @@ def _annotated_function(function: Any) -> Callable[..., Any]:
     target: Any = function
     if inspect.isclass(function):
         target = function.__init__
-    elif not inspect.isroutine(function) and not {"__wrapped__", "__annotations__"} & getattr(function, "__dict__", {}).keys():
+    elif (
+        not inspect.isroutine(function)
+        and not {"__wrapped__", "__annotations__"} & getattr(function, "__dict__", {}).keys()
+    ):
         target = type(function).__call__
     return typing.cast("Callable[..., Any]", target)
 

@@ -22,7 +22,15 @@ def dtype_spec(dtype: np.dtype[Any]) -> Any:
         titles = [field[2] if len(field) > 2 else None for field in fields]
         formats = [dtype_spec(field[0]) for field in fields]
         offsets = [field[1] for field in fields]
-        spec = ["struct", list(dtype.names), formats, offsets, dtype.itemsize, dtype.isalignedstruct, titles]
+        spec: Any = [
+            "struct",
+            list(dtype.names),
+            formats,
+            offsets,
+            dtype.itemsize,
+            dtype.isalignedstruct,
+            titles,
+        ]
     else:
         spec = dtype.str
     if read_dtype(spec) != dtype:
@@ -40,13 +48,12 @@ def read_dtype(spec: Any) -> np.dtype[Any]:
     if spec[0] == "sub":
         return np.dtype((read_dtype(spec[1]), tuple(spec[2])))
     _, names, formats, offsets, itemsize, aligned, titles = spec
-    fields: dict[str, Any] = {
-        "names": names, "formats": [read_dtype(item) for item in formats], "offsets": offsets,
-        "itemsize": itemsize,
-    }  # fmt: skip
+    formats = [read_dtype(item) for item in formats]
+    fields: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
     if any(title is not None for title in titles):
         fields["titles"] = titles
-    return np.dtype(fields, align=aligned)
+    dtype: np.dtype[Any] = np.dtype(fields, align=aligned)
+    return dtype
 
 
 def raw(array: np.ndarray[Any, Any]) -> memoryview:
@@ -120,7 +127,7 @@ def _reduce_objects(value: np.ndarray[Any, Any]) -> list[Any]:
     if value.dtype == np.dtype(object):
         how: dict[str, Any] | None = None
     elif value.dtype.kind == "T":
-        how = {"coerce": value.dtype.coerce}  # type: ignore[attr-defined]
+        how = {"coerce": value.dtype.coerce}
         if hasattr(value.dtype, "na_object"):
             how["na_object"] = value.dtype.na_object
     else:

@@ -22,7 +22,7 @@ INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"
 _INT64 = range(-(2**63), 2**63)
 
 
-def short_hash(data: bytes) -> bytes:
+def short_hash(data: bytes | memoryview) -> bytes:
     """16 bytes of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=16).digest()
 

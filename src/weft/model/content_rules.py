@@ -165,7 +165,12 @@ def _reduce_class(kind: type) -> list[Any]:
     return [kind.__module__, kind.__qualname__]
 
 
-rule(CLASS, "builtins.type", _reduce_class, lambda parts: resolve(*parts, trust=True))
+def _restore_class(parts: list[Any]) -> type:
+    module, qualname = parts
+    return resolve(module, qualname, trust=True)
+
+
+rule(CLASS, "builtins.type", _reduce_class, _restore_class)
 
 
 # Dataclasses with slots that are frozen get these two from the standard library: they change nothing.
@@ -174,7 +179,7 @@ _MISSING = object()
 
 
 def _reduce_dataclass(value: Any) -> list[Any]:
-    kind = type(value)
+    kind: Any = type(value)
     own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
     if own_way or getattr(kind, "__getstate__", None) not in _PLAIN_GETSTATE or not importable(kind):
         raise NoRule
@@ -195,7 +200,7 @@ def _restore_dataclass(parts: list[Any]) -> Any:
     kind = parts[0]
     if not dataclasses.is_dataclass(kind):
         raise StoreError(f"{kind.__qualname__} was a dataclass when this value was stored, and is none now")
-    value = object.__new__(kind)
+    value = object.__new__(parts[0])
     for fields in parts[1:]:
         for name, item in fields.items():
             object.__setattr__(value, name, item)
@@ -219,7 +224,7 @@ def _restore_enum(parts: list[Any]) -> Any:
 
 
 def _reduce_namedtuple(value: Any) -> list[Any]:
-    kind = type(value)
+    kind: Any = type(value)
     own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
     if own_way or getattr(value, "__dict__", None) or not importable(kind):
         raise NoRule
@@ -289,11 +294,11 @@ rule(
     20,
     "datetime.datetime",
     _reduce_datetime,
-    lambda p: datetime.datetime(*p[:7], p[8], fold=p[7]),
+    lambda p: datetime.datetime(*p[:7], p[8]).replace(fold=p[7]),
     leaf=False,
 )
 rule(21, "datetime.date", lambda v: [v.year, v.month, v.day], lambda p: datetime.date(*p))
-rule(22, "datetime.time", _reduce_time, lambda p: datetime.time(*p[:4], p[5], fold=p[4]), leaf=False)
+rule(22, "datetime.time", _reduce_time, lambda p: datetime.time(*p[:4], p[5]).replace(fold=p[4]), leaf=False)
 rule(
     23, "datetime.timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda p: datetime.timedelta(*p)
 )

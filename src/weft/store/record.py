@@ -240,7 +240,8 @@ class RunDirectory:
 
     def put_column(self, digest: str, column: Column) -> None:
         """Keep a mapped input, in chunks that can be read alone."""
-        metas, buffers = [], []
+        metas: list[list[Any]] = []
+        buffers: list[bytes | memoryview] = []
         step = CHUNK if column.nbytes > 1 << 20 else max(len(column), 1)
         for low in range(0, max(len(column), 1), step):
             meta, parts = column[low : low + step].parts()

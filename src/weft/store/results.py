@@ -225,7 +225,8 @@ class Results:
         """Local positions of the block's done elements, none beyond the grid's shape."""
         states = self.state(grid, block).states()
         local = grid.local(block)
-        return local[states[local] == DONE]
+        done: Positions = local[states[local] == DONE]
+        return done
 
 
 def _taken(column: Column, places: Positions) -> Column:

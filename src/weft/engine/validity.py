@@ -1,0 +1,37 @@
+"""Which results still hold: what they took whole must be, by its digest, what is there now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from weft.engine.arguments import Fetcher
+from weft.engine.study import Study
+from weft.model.step import Step
+from weft.plan.blocks import Block, Grid, Positions
+
+
+def valid(
+    study: Study, fetcher: Fetcher, step: Step, grid: Grid, block: Block, local: Positions, done: Any
+) -> Any:
+    """Which of a block's done elements still hold."""
+    seen = fetcher.fingerprint(step)
+    results = study.results[step.name]
+    state = results.state(grid, block)
+    if not seen or all(c.reads == seen for c in state.commits if c.n_done):
+        return done
+    found = done.copy()
+    at = np.flatnonzero(done)
+    digests = fetcher.read_digests(
+        step, dict(zip(step.axes, grid.storage(block, local[at]), strict=True)), len(at)
+    )
+    for commit, places, which in state.sources(local[at]):
+        if commit.reads == seen:
+            continue
+        kept = results.digests(commit)
+        if kept is None:
+            found[at[which]] = False
+        else:
+            found[at[which]] = (kept[places] == digests[which]).all(axis=1)
+    return found
