@@ -18,9 +18,9 @@ _HOMES = {
     "weft.plan.plan": ("Plan",),
     "weft.views.logs": ("configure_logging",),
     "weft.errors": (
-        "WeftError", "MapSpecError", "WiringError", "ShapeError", "UnknownBackend", "InvalidInput", "MissingResult",
-        "BackendUnavailable", "StepError", "RunMismatch", "RunLocked", "StoreError", "CorruptResult", "UnsafePayload",
-        "ClusterError",
+        "WeftError", "MapSpecError", "WiringError", "ShapeError", "UnknownBackend", "InvalidInput",
+        "MissingResult", "BackendUnavailable", "StepError", "RunMismatch", "RunLocked", "StoreError",
+        "CorruptResult", "UnsafePayload", "ClusterError",
     ),
 }  # fmt: skip
 _home = {name: module for module, names in _HOMES.items() for name in names}

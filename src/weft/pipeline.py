@@ -158,13 +158,14 @@ class Pipeline:
         Parameters
         ----------
         inputs
-            A mapping, or a DataFrame whose columns share the data axis ``row``. A mapped input is a list, tuple,
-            range, array, Series, DataArray or anything with ``__len__`` and ``__getitem__``.
+            A mapping, or a DataFrame whose columns share the data axis ``row``. A mapped input is a list,
+            tuple, range, array, Series, DataArray or anything with ``__len__`` and ``__getitem__``.
         run_dir
             Where results are kept. If it holds this run, the run resumes. None: in memory.
         backend
-            ``"auto"`` (sequential for few or quick elements, loky otherwise), ``"sequential"``, ``"thread_pool"``,
-            ``"process_pool"``, ``"loky"``, any executor, or a dict by step or output with ``""`` as the default.
+            ``"auto"`` (sequential for few or quick elements, loky otherwise), ``"sequential"``,
+            ``"thread_pool"``, ``"process_pool"``, ``"loky"``, any executor, or a dict by step or output with
+            ``""`` as the default.
         n_jobs
             Workers: all cores by default; 1 is sequential, -1 all cores.
         outputs, indices
@@ -172,10 +173,12 @@ class Pipeline:
         force
             ``"all"``, ``"step"``, ``"step+"`` (and all that follows), or a list.
         on_error
-            ``"stop"``: no new work, what is running ends and is committed, then `StepError`. ``"cancel"``: what is
-            running is cancelled too. ``"continue"``: all that can run runs; no exception, ``run.ok`` is false.
+            ``"stop"``: no new work, what is running ends and is committed, then `StepError`. ``"cancel"``:
+            what is running is cancelled too. ``"continue"``: all that can run runs; no exception, ``run.ok``
+            is false.
         on_change
-            When code or whole inputs differ from the record: ``"error"``, ``"rerun"``, ``"keep"`` or ``"replace"``.
+            When code or whole inputs differ from the record: ``"error"``, ``"rerun"``, ``"keep"`` or
+            ``"replace"``.
         block_size
             Elements per block, or ``"auto"``.
         seed
@@ -207,7 +210,8 @@ class Pipeline:
             When another driver works on the directory.
         """
         options = Options(
-            backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers), backend_options
+            backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
+            backend_options,
         )  # fmt: skip
         _check_store(store, run_dir)
         study = self._study(inputs, run_dir, seed, on_change, force, shared)
@@ -255,7 +259,7 @@ class Pipeline:
         return Pipeline(self.graph.ancestors(self.graph.find(name) for name in names), self.name)
 
     def from_step(self, which: str | int) -> Pipeline:
-        """The step of a name or index and all that follow in order; earlier results come from the run's record.
+        """The step of a name or index and all that follow in order; earlier results come from the record.
 
         Raises
         ------
@@ -303,8 +307,8 @@ class Pipeline:
             for option in given:
                 if option not in CONFIGURABLE:
                     raise InvalidInput(
-                        f"configure cannot set {option!r} of {name!r}.{nearest(option, CONFIGURABLE)} It sets: "
-                        f"{', '.join(sorted(CONFIGURABLE))}."
+                        f"configure cannot set {option!r} of {name!r}.{nearest(option, CONFIGURABLE)} It "
+                        f"sets: {', '.join(sorted(CONFIGURABLE))}."
                     )
             changes.setdefault(self.graph.find(name).name, {}).update(given)
         return Pipeline([s.replace(**changes.get(s.name, {})) for s in self.graph.order], self.name)
@@ -339,14 +343,15 @@ class Pipeline:
         )  # fmt: skip
 
     def draw(self, kind: str = "mermaid") -> Any:
-        """A drawing of the wiring, ``"mermaid"``, ``"text"`` or ``"html"``; it displays itself in a notebook."""
+        """A drawing of the wiring, ``"mermaid"``, ``"text"`` or ``"html"``; a notebook displays it."""
         from weft.plan.drawing import draw
 
         return draw(self.graph, kind)
 
     def __repr__(self) -> str:
         lines = [
-            f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {', '.join(self.graph.inputs) or 'none'}>"
+            f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs "
+            f"{', '.join(self.graph.inputs) or 'none'}>"
         ]
         lines += [
             f"  {s.name}: {s.mapspec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}"

@@ -33,7 +33,10 @@ def step(calls: Calls) -> Any:
 
 
 def test_a_cycle() -> None:
-    with pytest.raises(weft.WiringError, match=r"cycle: .*first.* → .*second.* → .*first|cycle: .*second.* → .*first.* → .*second"):
+    with pytest.raises(
+        weft.WiringError,
+        match=r"cycle: .*first.* → .*second.* → .*first|cycle: .*second.* → .*first.* → .*second",
+    ):
         weft.Pipeline([weft.step("a", name="first")(lambda b: b), weft.step("b", name="second")(lambda a: a)])
     with pytest.raises(weft.WiringError, match="takes its own output 'a': a cycle"):
         weft.Pipeline([weft.step("a")(lambda a: a)])
@@ -51,8 +54,9 @@ def test_duplicate_outputs_and_names() -> None:
 
 @pytest.mark.parametrize(
     "mapspec",
-    ["a[i], b -> c[i]", "a[i] -> ", "a[i] > c[i]", "a[i, i] -> c[i]", "a[i], a[i] -> c[i]", "a[i] b[i] -> c[i]", "a[0] -> c[i]",
-     "a[i] -> c[:]", "a[i], b[j] -> c[i]", "a[i] -> c[i] -> d[i]", "a[] -> c[i]", "[i] -> c[i]"],
+    ["a[i], b -> c[i]", "a[i] -> ", "a[i] > c[i]", "a[i, i] -> c[i]", "a[i], a[i] -> c[i]",
+     "a[i] b[i] -> c[i]", "a[0] -> c[i]", "a[i] -> c[:]", "a[i], b[j] -> c[i]",
+     "a[i] -> c[i] -> d[i]", "a[] -> c[i]", "[i] -> c[i]"],
 )  # fmt: skip
 def test_a_mapspec_error_points_at_the_place(mapspec: str) -> None:
     with pytest.raises(weft.MapSpecError) as caught:
@@ -73,7 +77,9 @@ def test_a_mapspec_that_does_not_fit_its_function() -> None:
 
 def test_mapspecs_that_disagree() -> None:
     first = weft.step("y", mapspec="x[i] -> y[i]", name="first")(lambda x: x)
-    with pytest.raises(weft.WiringError, match="Dimension 0 of 'y' is axis 'i' in step 'first' and 'k' in step 'z'"):
+    with pytest.raises(
+        weft.WiringError, match="Dimension 0 of 'y' is axis 'i' in step 'first' and 'k' in step 'z'"
+    ):
         weft.Pipeline([first, weft.step("z", mapspec="y[k] -> z[k]")(lambda y: y)])
     with pytest.raises(weft.WiringError, match="'y' has 1 dimension"):
         weft.Pipeline([first, weft.step("z", mapspec="y[i, j] -> z[i, j]")(lambda y: y)])
@@ -91,7 +97,9 @@ def test_annotations_that_cannot_fit() -> None:
     with pytest.raises(weft.WiringError, match="Step 'make' returns str as 'y', but step 'take' takes int"):
         weft.Pipeline([weft.step("y")(make), weft.step("z")(take)])
     with pytest.raises(weft.WiringError, match="returns str"):
-        weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(make), weft.step("z", mapspec="y[i] -> z[i]")(take)])
+        weft.Pipeline(
+            [weft.step("y", mapspec="x[i] -> y[i]")(make), weft.step("z", mapspec="y[i] -> z[i]")(take)]
+        )
 
 
 def test_an_annotation_that_cannot_be_resolved() -> None:
@@ -173,7 +181,9 @@ def test_an_unknown_input(go: Go, step: Any) -> None:
         go([step], [1, 2])
 
 
-@pytest.mark.parametrize("value", [[1.0, 2.0], (1.0, 2.0), range(3), np.arange(3.0)], ids=["list", "tuple", "range", "array"])
+@pytest.mark.parametrize(
+    "value", [[1.0, 2.0], (1.0, 2.0), range(3), np.arange(3.0)], ids=["list", "tuple", "range", "array"]
+)
 def test_a_list_for_a_scalar_names_both_cures(value: Any, go: Go) -> None:
     def f(rate: float) -> float:
         return rate
@@ -197,7 +207,9 @@ def test_unequal_lengths(go: Go) -> None:
     assert all(word in text for word in ("'i'", "'a'", "'b'", "3", "2"))
 
 
-@pytest.mark.parametrize("value", ["text", {"a": 1}, {1, 2}, 5, None, b"bytes"], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", ["text", {"a": 1}, {1, 2}, 5, None, b"bytes"], ids=lambda v: type(v).__name__
+)
 def test_what_cannot_be_mapped(value: Any, go: Go, step: Any) -> None:
     with pytest.raises(weft.InvalidInput, match="'x'"):
         go([step], {"x": value})
@@ -255,7 +267,9 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), OPTIONS, ids=lambda v: str(v)[:30] if isinstance(v, dict) else "")
+@pytest.mark.parametrize(
+    ("options", "said"), OPTIONS, ids=lambda v: str(v)[:30] if isinstance(v, dict) else ""
+)
 def test_options_of_a_run(options: dict[str, Any], said: str, go: Go, step: Any, calls: Calls) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         go([step], {"x": [1, 2, 3]}, **options)
@@ -290,8 +304,12 @@ def test_a_directory_that_cannot_be_made(go: Go, step: Any, tmp_path: Path) -> N
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC], ids=["denied", "read-only", "full"])
-def test_a_directory_that_cannot_be_written(code: int, go: Go, step: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "code", [errno.EACCES, errno.EROFS, errno.ENOSPC], ids=["denied", "read-only", "full"]
+)
+def test_a_directory_that_cannot_be_written(
+    code: int, go: Go, step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
 
     go([step], {"x": [1]})
@@ -318,7 +336,7 @@ def test_opening_what_is_no_run(tmp_path: Path) -> None:
 
 def test_results_that_are_not_there(go: Go, step: Any) -> None:
     run = go([step], {"x": [1, 2, 3]}, indices={"i": [0, 2]})
-    with pytest.raises(KeyError, match="Did you mean 'y'|no result 'yy'"):
+    with pytest.raises(KeyError, match=r"Did you mean 'y'|no result 'yy'"):
         run["yy"]
     with pytest.raises(weft.MissingResult, match=r"of 3 element\(s\) 2 are done, 1 not run yet"):
         run["y"]

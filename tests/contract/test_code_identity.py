@@ -87,7 +87,8 @@ def test_state_of_another_module_and_of_a_closure(load: Load, go: Any) -> None:
         "import weft\nimport edited_helpers\n"
         "def make():\n    seen = []\n"
         "    @weft.step('y', mapspec='x[i] -> y[i]')\n    def f(x):\n        seen.append(x)\n"
-        "        edited_helpers.CALLS.append(x)\n        return x * edited_helpers.RATE\n    return f\nf = make()\n"
+        "        edited_helpers.CALLS.append(x)\n        return x * edited_helpers.RATE\n"
+        "    return f\nf = make()\n"
     )
     go([module.f], {"x": [1, 2, 3]})
     go([module.f], {"x": [1, 2, 3]})
@@ -110,7 +111,8 @@ def test_a_table_of_functions_stays_part_of_the_code(load: Load, go: Any) -> Non
     text = (
         "import weft\nKINDS = {}\n\ndef register(f):\n    KINDS[f.__name__] = f\n    return f\n\n"
         "@register\ndef twice(x):\n    return %s * x\n\n"
-        "@weft.step('y', mapspec='x[i] -> y[i]')\ndef f(x):\n    register(twice)\n    return KINDS['twice'](x)\n"
+        "@weft.step('y', mapspec='x[i] -> y[i]')\n"
+        "def f(x):\n    register(twice)\n    return KINDS['twice'](x)\n"
     )
     go([load(text % 2).f], {"x": [1, 2]})
     with pytest.raises(weft.RunMismatch, match="twice"):

@@ -1,4 +1,4 @@
-"""Workers that die: the element that did it fails, after its retries, and no other; on every process backend."""
+"""Workers that die: the element that did it fails, after its retries, and no other; on every backend."""
 
 from __future__ import annotations
 
@@ -48,25 +48,27 @@ def test_only_the_deadly_element_fails(
 def test_the_deadly_element_is_blamed(processes: str, kept: dict[str, Any], calls: Calls) -> None:
     step = weft.step("y", mapspec="x[i] -> y[i]")(deadly(calls, 700))
     with pytest.raises(weft.StepError, match="worker process died") as caught:
-        weft.Pipeline([step]).run({"x": list(range(1000))}, backend=processes, block_size=1000, **QUIET, **kept)
+        weft.Pipeline([step]).run(
+            {"x": list(range(1000))}, backend=processes, block_size=1000, **QUIET, **kept
+        )
     assert (caught.value.step, caught.value.index, caught.value.coords) == ("f", {"i": 700}, {"x": 700})
 
 
-def test_deaths_count_as_attempts(processes: str, kept: dict[str, Any], calls: Calls) -> None:
+def test_deaths_count_as_attempts(processes: str, calls: Calls) -> None:
     # Once with its neighbours, which charges nobody; then alone, with one retry.
     step = weft.step("y", mapspec="x[i] -> y[i]", retries=1)(deadly(calls, 3))
-    run = weft.Pipeline([step]).run({"x": list(range(6))}, backend=processes, on_error="continue", **QUIET, **kept)
+    run = weft.Pipeline([step]).run({"x": list(range(6))}, backend=processes, on_error="continue", **QUIET)
     assert run.get("y", missing=-1).tolist() == [0, 2, 4, -1, 8, 10]
     assert len(calls) == 3
 
 
-def test_an_element_that_lives_after_a_death_is_done(processes: str, kept: dict[str, Any], calls: Calls) -> None:
+def test_an_element_that_lives_after_a_death_is_done(processes: str, calls: Calls) -> None:
     step = weft.step("y", mapspec="x[i] -> y[i]", retries=1)(deadly(calls, 3, "kill", only_first=2))
-    run = weft.Pipeline([step]).run({"x": list(range(6))}, backend=processes, **QUIET, **kept)
+    run = weft.Pipeline([step]).run({"x": list(range(6))}, backend=processes, **QUIET)
     assert run.ok and run["y"].tolist() == [0, 2, 4, 6, 8, 10]
 
 
-def test_a_dying_neighbour_is_not_charged(processes: str, kept: dict[str, Any], calls: Calls, tmp_path: Path) -> None:
+def test_a_dying_neighbour_is_not_charged(processes: str, calls: Calls, tmp_path: Path) -> None:
     """One element kills another's worker, once: nobody fails, though nobody has retries."""
     victim = tmp_path / "victim"
 
@@ -85,26 +87,26 @@ def test_a_dying_neighbour_is_not_charged(processes: str, kept: dict[str, Any], 
         return x
 
     step = weft.step("y", mapspec="x[i] -> y[i]")(f)
-    run = weft.Pipeline([step]).run({"x": [0, 1, 2, 3]}, backend=processes, block_size=1, **QUIET, **kept)
+    run = weft.Pipeline([step]).run({"x": [0, 1, 2, 3]}, backend=processes, block_size=1, **QUIET)
     assert run.ok and run["y"].tolist() == [0, 1, 2, 3]
 
 
-def test_what_follows_a_dead_element_is_blocked(processes: str, kept: dict[str, Any], calls: Calls) -> None:
+def test_what_follows_a_dead_element_is_blocked(processes: str, calls: Calls) -> None:
     first = weft.step("y", mapspec="x[i] -> y[i]")(deadly(calls, 2))
     second = weft.step("z", mapspec="y[i] -> z[i]", name="g")(lambda y: y + 1)
     total = weft.step("s")(lambda z: sum(z))
     run = weft.Pipeline([first, second, total]).run(
-        {"x": [0, 1, 2, 3]}, backend=processes, on_error="continue", **QUIET, **kept
+        {"x": [0, 1, 2, 3]}, backend=processes, on_error="continue", **QUIET
     )
     assert run.get("z", missing=-1).tolist() == [1, 3, -1, 7]
     assert run.status["g"]["blocked"] == 1 and run.status["s"]["blocked"] == 1
 
 
-def test_death_in_a_later_step_of_a_chain(processes: str, kept: dict[str, Any], calls: Calls) -> None:
+def test_death_in_a_later_step_of_a_chain(processes: str, calls: Calls) -> None:
     first = weft.step("x", mapspec="n[i] -> x[i]", name="first")(lambda n: n)
     second = weft.step("y", mapspec="x[i] -> y[i]")(deadly(calls, 2))
     with pytest.raises(weft.StepError) as caught:
-        weft.Pipeline([first, second]).run({"n": [0, 1, 2, 3]}, backend=processes, **QUIET, **kept)
+        weft.Pipeline([first, second]).run({"n": [0, 1, 2, 3]}, backend=processes, **QUIET)
     assert caught.value.step == "f" and caught.value.index == {"i": 2}
 
 
@@ -117,14 +119,14 @@ def test_a_run_goes_on_after_deaths(processes: str, calls: Calls, tmp_path: Path
     assert pipe.run({"x": [0, 1, 2, 3]}, **options)["y"].tolist() == [0, 2, 4, 6]
 
 
-def test_two_deadly_elements(processes: str, kept: dict[str, Any], calls: Calls) -> None:
+def test_two_deadly_elements(processes: str, calls: Calls) -> None:
     def f(x):
         if x in (3, 8):
             os._exit(3)
         return x
 
     step = weft.step("y", mapspec="x[i] -> y[i]")(f)
-    run = weft.Pipeline([step]).run({"x": list(range(12))}, backend=processes, on_error="continue", **QUIET, **kept)
+    run = weft.Pipeline([step]).run({"x": list(range(12))}, backend=processes, on_error="continue", **QUIET)
     found = run.get("y", missing=-1)
     assert np.flatnonzero(found == -1).tolist() == [3, 8]
 

@@ -19,7 +19,9 @@ def built(case: dict[str, Any]) -> weft.Pipeline:
     for given in case["steps"]:
         output = tuple(given["output"]) if isinstance(given["output"], list) else given["output"]
         # The functions are data of the case; each gets its own source for its identity.
-        steps.append(weft.step(output, mapspec=given["mapspec"], version=given["function"])(eval(given["function"])))
+        steps.append(
+            weft.step(output, mapspec=given["mapspec"], version=given["function"])(eval(given["function"]))
+        )
     return weft.Pipeline(steps)
 
 
@@ -27,12 +29,18 @@ def holes(expected: Any) -> dict[tuple[int, ...], str]:
     """Where an expected result is a word instead of a value."""
     if isinstance(expected, str):
         return {(): expected}
-    return {(i,): word for i, word in enumerate(expected) if isinstance(word, str)} if isinstance(expected, list) else {}
+    return (
+        {(i,): word for i, word in enumerate(expected) if isinstance(word, str)}
+        if isinstance(expected, list)
+        else {}
+    )
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "expected" in c], ids=lambda case: case["name"])
 def test_case(case: dict[str, Any], backend: str, kept: dict[str, Any]) -> None:
-    run = built(case).run(case["inputs"], backend=backend, n_jobs=2, progress=False, **case["options"], **kept)
+    run = built(case).run(
+        case["inputs"], backend=backend, n_jobs=2, progress=False, **case["options"], **kept
+    )
     producer = {name: s["output"] for s in case["steps"] for name in np.atleast_1d(s["output"]).tolist()}
     for name, expected in case["expected"].items():
         missing = holes(expected)

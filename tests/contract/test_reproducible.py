@@ -52,14 +52,26 @@ def reference() -> list[bytes]:
     return bits(PIPE(**INPUTS))
 
 
-@pytest.mark.parametrize("block_size", [1, 3, 7, "auto"])
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_backends_blocks_and_workers(
-    backend: str, block_size: Any, n_jobs: int, kept: dict[str, Any], reference: list[bytes]
+WAYS = [
+    (name, size, where)
+    for name in ("sequential", "thread_pool")
+    for size in (1, 3, 7, "auto")
+    for where in ("", "run")
+]
+# Processes take a second to start: each block size once, on one of the stores.
+WAYS += [
+    (name, size, where)
+    for name in ("process_pool", "loky")
+    for size, where in ((1, ""), (3, "run"), (7, "run"), ("auto", ""))
+]
+
+
+@pytest.mark.parametrize(("name", "block_size", "where"), WAYS)
+def test_backends_and_blocks(
+    name: str, block_size: Any, where: str, reference: list[bytes], tmp_path: Path
 ) -> None:
-    if n_jobs == 1 and backend != "sequential":
-        backend = "auto"
-    run = PIPE.run(INPUTS, backend=backend, block_size=block_size, n_jobs=n_jobs, **QUIET, **kept)
+    options = {"run_dir": tmp_path / where} if where else {}
+    run = PIPE.run(INPUTS, backend=name, block_size=block_size, n_jobs=2, **QUIET, **options)
     assert bits(run) == reference
     if run.path:
         assert bits(weft.open_run(run.path)) == reference
@@ -116,7 +128,9 @@ def test_old_elements_stay_when_axes_grow(go: Go) -> None:
 
 
 @pytest.mark.parametrize("stop_at", [0, 3, 9])
-def test_after_an_interruption(stop_at: int, backend: str, go: Go, tmp_path: Path, reference: list[bytes]) -> None:
+def test_after_an_interruption(
+    stop_at: int, backend: str, go: Go, tmp_path: Path, reference: list[bytes]
+) -> None:
     cure = tmp_path / "cure"
 
     def draw(x, k, rng: np.random.Generator, ctx: weft.Context):
@@ -158,7 +172,9 @@ def test_a_batch_is_given_the_same_streams(backend: str, block_size: Any) -> Non
 
     batched = weft.step("y", mapspec="x[i] -> y[i]", name="f", batch=True)(f)
     single = weft.step("y", mapspec="x[i] -> y[i]", name="f")(g)
-    found = weft.Pipeline([batched]).run({"x": XS}, backend=backend, n_jobs=2, block_size=block_size, **QUIET)["y"]
+    found = weft.Pipeline([batched]).run(
+        {"x": XS}, backend=backend, n_jobs=2, block_size=block_size, **QUIET
+    )["y"]
     assert (found == weft.Pipeline([single])(x=XS)["y"]).all()
 
 
@@ -175,9 +191,16 @@ def test_growth_anywhere_equals_a_fresh_run(
     def f(x, rng: np.random.Generator):
         return float(x) + rng.random()
 
-    pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(f), weft.step("s")(lambda y: float(np.sum(y)))])
+    pipe = weft.Pipeline(
+        [weft.step("y", mapspec="x[i] -> y[i]")(f), weft.step("s")(lambda y: float(np.sum(y)))]
+    )
     directory = tmp_path_factory.mktemp("grown") / "run"
-    options: dict[str, Any] = {"backend": "sequential", "run_dir": directory, "block_size": block_size, **QUIET}
+    options: dict[str, Any] = {
+        "backend": "sequential",
+        "run_dir": directory,
+        "block_size": block_size,
+        **QUIET,
+    }
     grown = [*xs[:where], *more, *xs[where:]]
     pipe.run({"x": xs}, **options)
     run, fresh = pipe.run({"x": grown}, **options), pipe(x=grown)
@@ -194,7 +217,9 @@ def test_threads_do_not_share_streams() -> None:
         return [float(v) for v in rng.random(1000)]
 
     step = weft.step("y", mapspec="x[i] -> y[i]")(f)
-    together = weft.Pipeline([step]).run({"x": [0, 1]}, backend="thread_pool", n_jobs=2, block_size=1, **QUIET)["y"]
+    together = weft.Pipeline([step]).run(
+        {"x": [0, 1]}, backend="thread_pool", n_jobs=2, block_size=1, **QUIET
+    )["y"]
     barrier = threading.Barrier(1)
     alone = weft.Pipeline([step])(x=[0, 1])["y"]
     assert together.tolist() == alone.tolist()

@@ -129,14 +129,21 @@ def test_two_axes_grow(go: Go, calls: Calls) -> None:
         weft.step("r", mapspec="c[i, :] -> r[i]")(lambda c: (calls("row"), int(sum(c)))[1]),
     ]
     a, b = [1, 2], [10, 20]
-    for grown_a, grown_b in (([1, 2], [10, 20]), ([1, 2, 3], [10, 20]), ([1, 2, 3], [5, 10, 20]), ([0, 1, 2, 3, 4], [5, 10, 15, 20])):
+    for grown_a, grown_b in (
+        ([1, 2], [10, 20]),
+        ([1, 2, 3], [10, 20]),
+        ([1, 2, 3], [5, 10, 20]),
+        ([0, 1, 2, 3, 4], [5, 10, 15, 20]),
+    ):
         old = {(x, y) for x in a for y in b} if calls.made() else set()
         a, b, columns = grown_a, grown_b, len(b)
         run = go(steps, {"a": a, "b": b})
         assert run["c"].tolist() == [[x * y for y in b] for x in a]
         assert run["r"].tolist() == [sum(x * y for y in b) for x in a]
         made = calls.take()
-        assert sorted(c for c in made if c != "row") == sorted(f"{x} {y}" for x in a for y in b if (x, y) not in old)
+        assert sorted(c for c in made if c != "row") == sorted(
+            f"{x} {y}" for x in a for y in b if (x, y) not in old
+        )
         rows = len(a) if columns != len(b) or not old else len(a) - len({x for x, _ in old})
         assert made.count("row") == rows
 
@@ -147,9 +154,17 @@ def test_a_two_dimensional_input_grows(go: Go, calls: Calls) -> None:
     calls.take()
     assert go([f], {"x": [[1, 2], [3, 4], [5, 6]]})["y"].tolist() == [[2, 4], [6, 8], [10, 12]]
     assert sorted(calls.take()) == ["5", "6"]
-    assert go([f], {"x": [[1, 2, 7], [3, 4, 8], [5, 6, 9]]})["y"].tolist() == [[2, 4, 14], [6, 8, 16], [10, 12, 18]]
+    assert go([f], {"x": [[1, 2, 7], [3, 4, 8], [5, 6, 9]]})["y"].tolist() == [
+        [2, 4, 14],
+        [6, 8, 16],
+        [10, 12, 18],
+    ]
     assert sorted(calls.take()) == ["7", "8", "9"]
-    assert go([f], {"x": [[1, 2, 7], [3, 0, 8], [5, 6, 9]]})["y"].tolist() == [[2, 4, 14], [6, 0, 16], [10, 12, 18]]
+    assert go([f], {"x": [[1, 2, 7], [3, 0, 8], [5, 6, 9]]})["y"].tolist() == [
+        [2, 4, 14],
+        [6, 0, 16],
+        [10, 12, 18],
+    ]
 
 
 def test_the_type_of_a_value_is_part_of_its_coordinate(go: Go, calls: Calls) -> None:

@@ -29,9 +29,13 @@ def script(tmp_path: Path) -> Iterator[Script]:
         file.write_text(text)
         started.append(
             subprocess.Popen(
-                [sys.executable, str(file), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                start_new_session=True, cwd=tmp_path,
-            )  # fmt: skip
+                [sys.executable, str(file), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                cwd=tmp_path,
+            )
         )
         return started[-1]
 
@@ -90,9 +94,12 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("where", ["", "run"], ids=["memory", "files"])
 @pytest.mark.parametrize(
-    ("name", "context"), [("process_pool", "spawn"), ("process_pool", "forkserver"), ("process_pool", ""), ("loky", "")]
+    ("name", "context"),
+    [("process_pool", "spawn"), ("process_pool", "forkserver"), ("process_pool", ""), ("loky", "")],
 )
-def test_functions_of_main_lambdas_and_closures(name: str, context: str, where: str, script: Script, tmp_path: Path) -> None:
+def test_functions_of_main_lambdas_and_closures(
+    name: str, context: str, where: str, script: Script, tmp_path: Path
+) -> None:
     for _ in range(2 if where else 1):
         out, err = script(MAIN, name, context, where).communicate(timeout=60)
         assert "sum 48" in out, err
@@ -110,13 +117,20 @@ def test_a_script_without_a_guard_gets_a_clear_error(script: Script) -> None:
 
 
 def test_a_script_without_a_guard_works_with_loky(script: Script) -> None:
-    out, err = script(MAIN.replace('if __name__ == "__main__":', "if True:"), "loky", "", "").communicate(timeout=60)
+    out, err = script(MAIN.replace('if __name__ == "__main__":', "if True:"), "loky", "", "").communicate(
+        timeout=60
+    )
     assert "sum 48" in out, err
 
 
 def test_a_script_from_standard_input() -> None:
     done = subprocess.run(
-        [sys.executable, "-", "loky", "", ""], input=MAIN, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-", "loky", "", ""],
+        input=MAIN,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert "sum 48" in done.stdout, done.stderr
 
@@ -138,7 +152,8 @@ if __name__ == "__main__":
     backend = sys.argv[1]
     try:
         weft.Pipeline([f], name="long").run(
-            {"x": list(range(400))}, run_dir="run", backend=backend, n_jobs=2, progress=False, block_size=int(sys.argv[2])
+            {"x": list(range(400))}, run_dir="run", backend=backend, n_jobs=2, progress=False,
+            block_size=int(sys.argv[2]),
         )
     except KeyboardInterrupt:
         print("interrupted", flush=True)

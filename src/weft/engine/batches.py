@@ -1,4 +1,4 @@
-"""Steps that take and return arrays for many elements at once; a failing batch is halved to find the guilty."""
+"""Steps that take and return arrays for many elements; a failing batch is halved to find the guilty."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class BatchLane(Lane):
             if not hasattr(part, "__len__") or len(part) != len(chosen):
                 length = len(part) if hasattr(part, "__len__") else "no"
                 raise ValueError(
-                    f"step {self.step.name!r} was given {len(chosen)} elements at once and must return as many values "
-                    f"of {output!r}; it returned {length}."
+                    f"step {self.step.name!r} was given {len(chosen)} elements at once and must return as "
+                    f"many values of {output!r}; it returned {length}."
                 )
         return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
 

@@ -94,8 +94,8 @@ def _cells(step: Step, output: str, value: Any, lengths: list[int | None]) -> Ce
     if not hasattr(value, "__len__"):
         if not hasattr(value, "__iter__"):
             raise TypeError(
-                f"step {step.name!r} opens axis {', '.join(step.opened)!r} with {output!r}, so it must return "
-                f"something with a length; it returned {_brief(value)}."
+                f"step {step.name!r} opens axis {', '.join(step.opened)!r} with {output!r}, so it must "
+                f"return something with a length; it returned {_brief(value)}."
             )
         value = list(value)
     column, shape = nested(value, len(lengths))
@@ -105,8 +105,8 @@ def _cells(step: Step, output: str, value: Any, lengths: list[int | None]) -> Ce
             lengths[place] = found
         elif found != expected:
             raise ShapeError(
-                f"Axis {axis!r} has length {expected}, but step {step.name!r} returned {found} values of {output!r} "
-                "along it."
+                f"Axis {axis!r} has length {expected}, but step {step.name!r} returned {found} values of "
+                f"{output!r} along it."
             )
     return Cells(column, tuple(shape))
 

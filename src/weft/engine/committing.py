@@ -194,9 +194,9 @@ class Committer:
         spans = tuple((low, high) for low, high in ranges(local))
         commit = Commit(
             step.name, record.identity, block, () if failures else spans, spans if failures else (),
-            self.job.epoch, dict(zip(step.outputs, inner, strict=False)), work.arguments.reads.get(step.name, ""),
-            work.started, seconds, self.job.attempts + 1, self.report.host, self.report.worker, record.code[:12],
-            step.name in study.forced,
+            self.job.epoch, dict(zip(step.outputs, inner, strict=False)),
+            work.arguments.reads.get(step.name, ""), work.started, seconds, self.job.attempts + 1,
+            self.report.host, self.report.worker, record.code[:12], step.name in study.forced,
         )  # fmt: skip
         payload = Payload(
             {} if failures else dict(zip(step.outputs, columns, strict=True)), failures,
@@ -215,7 +215,7 @@ class Committer:
 
 
 def rehomed(report: Report, grid: Grid) -> None:
-    """Put what a pilot sent home, in blocks of its own choice, into the blocks that another had chosen first."""
+    """Put what a pilot sent home, in blocks of its own, into the blocks that another had chosen first."""
     if report.blocks is None or tuple(report.blocks) == grid.block:
         return
     chosen = Grid(grid.shape, tuple(report.blocks))

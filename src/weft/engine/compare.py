@@ -47,8 +47,8 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
                 parts[p.name] = digest(p.default)
         found[step.name] = StepRecord(
             "", code_of(step), parts, mapspec=str(step.spec) if step.spec else None, outputs=step.outputs,
-            inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after, keep=step.keep,
-            followed=explain_code(step.function) if step.version is None else {},
+            inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after,
+            keep=step.keep, followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found
 
@@ -201,7 +201,8 @@ def _mismatch(
             lines.append(f"  {name}: {elements} finished element(s), {spent:.3g} s of work, are affected")
     lines += [
         "Choose with on_change=:",
-        f"  'rerun'    run again what is stale: {n} element(s), about {seconds:.3g} s; old results stay until gc",
+        f"  'rerun'    run again what is stale: {n} element(s), about {seconds:.3g} s; "
+        "old results stay until gc",
         "  'keep'     keep what is done; what is open or failed runs with today's code",
         "  'replace'  a new run of everything; the old one stays until the new one stands",
     ]

@@ -24,7 +24,7 @@ KILL_AFTER = 3.0  # seconds beyond its timeout after which an element's process 
 
 
 class ElementTimeout(BaseException):
-    """Raised in an element that takes longer than its ``timeout``; a function's ``except Exception`` lets it pass."""
+    """Raised in an element that takes longer than its ``timeout``; ``except Exception`` lets it pass."""
 
 
 class ElementCancelled(BaseException):
@@ -104,8 +104,9 @@ def step_error(
     """The error that ends a run, pointing at the element and at what to do."""
     where = ", ".join(f"{axis}={position}" for axis, position in index.items())
     values = ", ".join(f"{name}={brief(value)}" for name, value in coords.items())
-    message = f"step {step!r} failed{f' at {where}' if where else ''}{f' ({values})' if values else ''}: {failure.summary}"
-    error = StepError(f"{message}{hint}", step=step, index=index, coords=coords)
+    place = f"{f' at {where}' if where else ''}{f' ({values})' if values else ''}"
+    message = f"step {step!r} failed{place}: {failure.summary}{hint}"
+    error = StepError(message, step=step, index=index, coords=coords)
     error.__cause__ = rebuilt(failure)
     return error
 

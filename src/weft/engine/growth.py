@@ -111,7 +111,7 @@ def _born(
 
 
 def _moved(directory: RunDirectory, given: Input, before: InputRecord | None, axis: str) -> bool:
-    """Whether an input of several axes holds other values where it held some before; told on its first axis."""
+    """Whether an input of several axes holds other values where it held some; told on its first axis."""
     if before is None or before.digest == given.digest or given.axes[0] != axis or before.axes != given.axes:
         return False
     overlap = tuple(slice(0, min(a, b)) for a, b in zip(before.shape, given.shape, strict=True))

@@ -242,7 +242,7 @@ class Lane:
             self._store_at_once()
 
     def _store_at_once(self) -> None:
-        """Store within the call from now on, so that elements run in chunks again: an array takes 3 µs, not 10."""
+        """Store within the call from now on, to run elements in chunks again: an array takes 3 µs, not 10."""
         call, held = self.call, self._held
 
         def storing(*args: Any) -> Any:

@@ -61,8 +61,8 @@ class Lease:
                 continue
             if not _dead(seen) and self._changes(seen):
                 raise RunLocked(
-                    f"{self.root} is being run by process {seen.get('pid')} on {seen.get('host')}. Wait for it, stop it "
-                    "(weft cancel), or look on: weft.open_run(...)."
+                    f"{self.root} is being run by process {seen.get('pid')} on {seen.get('host')}. Wait for "
+                    "it, stop it (weft cancel), or look on: weft.open_run(...)."
                 )
             self._take_over(seen)
         self._thread = threading.Thread(target=self._beat, name="weft-lease", daemon=True)
@@ -147,7 +147,7 @@ def _wish(root: str, token: str) -> str:
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
-    """What a lease says; one that a loss of power damaged stands for itself, and is dead if it never changes."""
+    """What a lease says; one that a loss of power damaged stands for itself, dead if it never changes."""
     try:
         found: dict[str, Any] = json.loads(content)
         return found

@@ -57,8 +57,8 @@ def open_study(
         info = directory.info() if known else {}
     if info and info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
         raise InvalidInput(
-            f"{directory.path} holds the run of another pipeline, {info.get('name')!r}, which has no step in common "
-            f"with {name!r}. Choose another run_dir."
+            f"{directory.path} holds the run of another pipeline, {info.get('name')!r}, which has no step in "
+            f"common with {name!r}. Choose another run_dir."
         )
     for _ in range(20):
         with refusals(directory.path):
@@ -75,8 +75,8 @@ def open_study(
 
 
 def _attempt(
-    directory: RunDirectory, graph: Graph, given: Any, name: str, seed: int | None, on_change: str, force: Any,
-    old: Change | None,
+    directory: RunDirectory, graph: Graph, given: Any, name: str, seed: int | None, on_change: str,
+    force: Any, old: Change | None,
 ) -> Study | None:  # fmt: skip
     seed = seed if seed is not None else (old.seed if old else 0)
     graph, given = completed(directory, graph, given, old)
@@ -115,8 +115,8 @@ def _attempt(
         if directory.add_change(change) is None:
             return None
     return Study(
-        graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path, f"{made}"
-    )
+        graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path, f"{made}", generation,
+    )  # fmt: skip
 
 
 def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | None) -> tuple[Graph, Any]:
@@ -181,8 +181,8 @@ def _digested(inputs: Mapping[str, Input]) -> dict[str, Input]:
 def unkeepable(given: Input, error: TypeError) -> InvalidInput:
     """The error for an input that cannot be pickled."""
     return InvalidInput(
-        f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor sent to "
-        f"other processes: {error}"
+        f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor "
+        f"sent to other processes: {error}"
     )
 
 
@@ -200,7 +200,7 @@ def _create(directory: RunDirectory, graph: Graph, name: str, seed: int) -> None
                 s.name: {"mapspec": s.spec and str(s.spec), "outputs": list(s.outputs)} for s in graph.order
             },
             "environment": packages(),
-        }  # fmt: skip
+        }
     )
 
 
@@ -241,8 +241,8 @@ def keep_code(directory: RunDirectory, graph: Graph) -> str:
         data = cloudpickle.dumps(list(graph.order))
     except Exception as error:
         raise InvalidInput(
-            f"The steps cannot be pickled, so neither kept nor sent to other processes: {error}. Functions must not "
-            "hold open files, locks or connections; open them inside."
+            f"The steps cannot be pickled, so neither kept nor sent to other processes: {error}. Functions "
+            "must not hold open files, locks or connections; open them inside."
         ) from error
     name = digest_bytes(data)
     directory.put_code(name, data)
@@ -263,8 +263,8 @@ def load_code(directory: RunDirectory, name: str) -> list[Step]:
         steps: list[Step] = pickle.loads(directory.code(name))
     except Exception as error:
         raise StoreError(
-            f"The recorded functions of {directory.path} cannot be loaded here: {error!r}. Make their module importable, "
-            "or pass pipeline=."
+            f"The recorded functions of {directory.path} cannot be loaded here: {error!r}. Make their module "
+            "importable, or pass pipeline=."
         ) from error
     return steps
 
@@ -299,7 +299,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 renames=scoped,
                 after=record.after,
                 keep=record.keep,
-            )  # fmt: skip
+            )
         )
     return Graph(steps)
 
@@ -336,7 +336,7 @@ def load_study(
     store = FilesStore(directory.path, fs, trust)
     return Study(
         graph, inputs, axes, change.steps, store, info["name"], change.seed, change.number, change.resets,
-        frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}",
+        frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}", change.generation,
     )  # fmt: skip
 
 

@@ -109,8 +109,8 @@ def check_code(study: Study) -> None:
             continue
         if code_of(step) != record.code:
             raise RunMismatch(
-                f"The code of step {step.name!r} ({module}) is not what was submitted: it was edited meanwhile. "
-                "Run again; on_change= says what becomes of finished results."
+                f"The code of step {step.name!r} ({module}) is not what was submitted: it was edited "
+                "meanwhile. Run again; on_change= says what becomes of finished results."
             )
 
 

@@ -37,8 +37,8 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
         name = unknown[0]
         if name in graph.producer:
             raise InvalidInput(
-                f"{name!r} is made by step {graph.producer[name].name!r}, so it cannot be an input. To start from it, "
-                "drop that step: pipe.drop(...)."
+                f"{name!r} is made by step {graph.producer[name].name!r}, so it cannot be an input. To start "
+                "from it, drop that step: pipe.drop(...)."
             )
         raise InvalidInput(
             f"There is no input {name!r}.{nearest(name, graph.inputs)} Inputs: {_listed(graph)}."
@@ -52,7 +52,8 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
         name = missing[0]
         where = ", ".join(step.name for step, _ in graph.inputs[name])
         raise InvalidInput(
-            f"The input {name!r} of step {where!r} is missing.{nearest(name, [v for v in values if v not in graph.inputs])} "
+            f"The input {name!r} of step {where!r} is missing."
+            f"{nearest(name, [v for v in values if v not in graph.inputs])} "
             f"Give it by name: pipe.run({{{name!r}: ...}})."
         )
     found = {}
@@ -107,9 +108,10 @@ def _check_whole(graph: Graph, name: str, value: Any) -> None:
         if parameter.annotation is not parameter.__class__ and scalar_annotation(parameter.annotation):
             kind = getattr(parameter.annotation, "__name__", parameter.annotation)
             raise InvalidInput(
-                f"step {step.name!r} takes {name!r} as one {kind}, but was given a {type(value).__name__} of {len(value)}. "
-                f'Run along it as data: mapspec="{name}[i] -> {step.outputs[0]}[i]"; or as a study: '
-                f"sweep=weft.grid({name}=[...])."
+                f"step {step.name!r} takes {name!r} as one {kind}, but was given a {type(value).__name__} of "
+                f"{len(value)}. "
+                f'Run along it as data: mapspec="{name}[i] -> {step.outputs[0]}[i]"; or, with '
+                f"the release that brings sweeps, as a study: sweep=weft.grid({name}=[...])."
             )
 
 
@@ -147,6 +149,6 @@ def axes_of(graph: Graph, inputs: Mapping[str, Input]) -> dict[str, Axis]:
         if name in found:
             continue
         opener = graph.openers.get(name)
-        size_known = lengths[name][0] if name in lengths else None
-        found[name] = Axis(name, size_known, None, opener.name if opener else None)
+        extent = lengths[name][0] if name in lengths else None
+        found[name] = Axis(name, extent, None, opener.name if opener else None)
     return found

@@ -46,7 +46,8 @@ class Input:
 class Study:
     """Everything that decides what a run's elements are and where their results lie.
 
-    `stamp` tells one study at a path from another that lay there before.
+    `stamp` tells one study at a path from another that lay there before; `generation` counts how often it
+    was replaced there.
 
     Axes that steps open have no size until one of the results is there: `learn` tells it.
     """
@@ -63,6 +64,7 @@ class Study:
     forced: frozenset[str] = frozenset()
     path: str | None = None
     stamp: str = ""
+    generation: int = 0
     results: dict[str, Results] = field(default_factory=dict)
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -101,8 +103,8 @@ class Study:
                     self.axes[axis] = Axis(axis, length, None, step.name)
                 elif known.length != length:
                     raise ShapeError(
-                        f"Axis {axis!r} has length {known.length}, but step {step.name!r} made {length} values of "
-                        f"{output!r} along it."
+                        f"Axis {axis!r} has length {known.length}, but step {step.name!r} made {length} "
+                        f"values of {output!r} along it."
                     )
 
     def shape(self, step: Step) -> tuple[int, ...] | None:

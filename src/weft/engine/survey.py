@@ -100,7 +100,7 @@ class Survey:
         return count
 
     def states(self, step: str) -> Iterator[tuple[tuple[int, ...], Positions, Any]]:
-        """Each block with its wanted local positions and their states: 0 open, 1 done, 2 failed, 3 blocked."""
+        """Each block, its wanted local positions and their states: 0 open, 1 done, 2 failed, 3 blocked."""
         track = self.tracks[step]
         if track.grid is None:
             return

@@ -29,8 +29,8 @@ class Assembled:
     present
         Flat positions of the values; None if all are there.
     own
-        Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which saves
-        copying it, a fifth of loading 10^6 values.
+        Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which
+        saves copying it, a fifth of loading 10^6 values.
     """
 
     column: Column

@@ -1,4 +1,4 @@
-"""The worker: one function that runs one job. The only caller of users' functions, the same on every backend."""
+"""The worker: one function runs one job. The only caller of users' functions, the same on every backend."""
 
 from __future__ import annotations
 

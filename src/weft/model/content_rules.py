@@ -294,11 +294,17 @@ rule(
     20,
     "datetime.datetime",
     _reduce_datetime,
-    lambda p: datetime.datetime(*p[:7], p[8]).replace(fold=p[7]),
+    lambda p: datetime.datetime(*p[:7]).replace(tzinfo=p[8], fold=p[7]),
     leaf=False,
 )
 rule(21, "datetime.date", lambda v: [v.year, v.month, v.day], lambda p: datetime.date(*p))
-rule(22, "datetime.time", _reduce_time, lambda p: datetime.time(*p[:4], p[5]).replace(fold=p[4]), leaf=False)
+rule(
+    22,
+    "datetime.time",
+    _reduce_time,
+    lambda p: datetime.time(*p[:4]).replace(tzinfo=p[5], fold=p[4]),
+    leaf=False,
+)
 rule(
     23, "datetime.timedelta", lambda v: [v.days, v.seconds, v.microseconds], lambda p: datetime.timedelta(*p)
 )

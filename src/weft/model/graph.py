@@ -61,8 +61,8 @@ class Graph:
                 other = self.openers.setdefault(axis, step)
                 if other is not step:
                     raise WiringError(
-                        f"Axis {axis!r} is opened by {other.name!r} and by {step.name!r}: their lengths need not "
-                        "agree. Use another axis name in one of the mapspecs."
+                        f"Axis {axis!r} is opened by {other.name!r} and by {step.name!r}: their lengths need "
+                        "not agree. Use another axis name in one of the mapspecs."
                     )
         self._check_defaults()
         self._check_annotations()
@@ -138,24 +138,26 @@ class Graph:
                 known, where = found.setdefault(array.name, ([None] * len(array.indices), step.name))
                 if len(known) != len(array.indices):
                     raise WiringError(
-                        f"{array.name!r} has {len(known)} dimension(s) in step {where!r} and {len(array.indices)} "
-                        f"in step {step.name!r} ({array})."
+                        f"{array.name!r} has {len(known)} dimension(s) in step {where!r} and "
+                        f"{len(array.indices)} in step {step.name!r} ({array})."
                     )
                 for place, index in enumerate(array.indices):
                     if index is None or known[place] == index:
                         continue
                     if known[place] is not None:
                         raise WiringError(
-                            f"Dimension {place} of {array.name!r} is axis {known[place]!r} in step {where!r} and "
-                            f"{index!r} in step {step.name!r}. An array has one axis name for each dimension."
+                            f"Dimension {place} of {array.name!r} is axis {known[place]!r} in step {where!r} "
+                            f"and {index!r} in step {step.name!r}. An array has one axis name for each "
+                            "dimension."
                         )
                     known[place] = index
         for name, (axes, where) in found.items():
             made = self.producer.get(name)
             if made and not made.spec:
                 raise WiringError(
-                    f"Step {where!r} runs along the axes of {name!r}, but step {made.name!r}, which makes it, has no "
-                    f'mapspec. Say which axis it opens: mapspec="... -> {name}[{", ".join(a or ":" for a in axes)}]".'
+                    f"Step {where!r} runs along the axes of {name!r}, but step {made.name!r}, which makes "
+                    'it, has no mapspec. Say which axis it opens: mapspec="... -> '
+                    f'{name}[{", ".join(a or ":" for a in axes)}]".'
                 )
         return {
             name: tuple(axis or f"{name}_dim{place}" for place, axis in enumerate(axes))
@@ -171,8 +173,9 @@ class Graph:
                 default, where = seen.setdefault(p.name, (p.default, step.name))
                 if default is not p.default and not _same(default, p.default):
                     raise WiringError(
-                        f"{p.name!r} is one input, but its default is {default!r} in step {where!r} and {p.default!r} "
-                        f"in step {step.name!r}. Make them equal (defaults=...), or rename one (renames=...)."
+                        f"{p.name!r} is one input, but its default is {default!r} in step {where!r} and "
+                        f"{p.default!r} in step {step.name!r}. Make them equal (defaults=...), or rename one "
+                        "(renames=...)."
                     )
 
     def _check_annotations(self) -> None:
@@ -190,8 +193,9 @@ class Graph:
                     continue
                 if not fits(produced, p.annotation):
                     raise WiringError(
-                        f"Step {made.name!r} returns {_plain(produced)} as {p.name!r}, but step {step.name!r} takes "
-                        f"{_plain(p.annotation)}. Change one of the annotations, or the wiring."
+                        f"Step {made.name!r} returns {_plain(produced)} as {p.name!r}, but step "
+                        f"{step.name!r} takes {_plain(p.annotation)}. Change one of the annotations, or the "
+                        "wiring."
                     )
 
     @cached_property

@@ -137,7 +137,8 @@ class Step:
             raise InvalidInput(f"step {self.name!r}: retry_delay and timeout are positive seconds.")
         if self.resources_scope not in ("auto", "element", "map"):
             raise InvalidInput(
-                f"step {self.name!r}: resources_scope is 'auto', 'element' or 'map', got {self.resources_scope!r}."
+                f"step {self.name!r}: resources_scope is 'auto', 'element' or 'map', got "
+                f"{self.resources_scope!r}."
             )
         if self.parallelization_mode not in ("external", "internal"):
             raise InvalidInput(f"step {self.name!r}: parallelization_mode is 'external' or 'internal'.")
@@ -270,8 +271,8 @@ class Step:
         if isinstance(annotation, Unresolved):
             if argument in ("rng", "ctx", "res") and argument not in self.bound:
                 raise WiringError(
-                    f"step {self.name!r}: the annotation {annotation.text!r} of {argument!r} cannot be resolved. "
-                    "Import its name at the top of the module, outside 'if TYPE_CHECKING'."
+                    f"step {self.name!r}: the annotation {annotation.text!r} of {argument!r} cannot be "
+                    "resolved. Import its name at the top of the module, outside 'if TYPE_CHECKING'."
                 )
             return None
         if not isinstance(annotation, type):

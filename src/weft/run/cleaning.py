@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from weft.engine.study import Study
+from weft.engine.survey import Survey
 from weft.errors import CorruptResult
 from weft.model.table import Table
 from weft.plan.blocks import Positions, positions
@@ -46,6 +47,29 @@ def _outdated(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]
                 and fs.exists(f"{root}/{path}/grid.json") | _has_commits(directory, path)
             ):
                 yield path, "results of other code or inputs"
+
+
+def clear_replaced(directory: RunDirectory, study: Study) -> None:
+    """Remove what ``on_change="replace"`` replaced, once the new run stands complete."""
+    changes = [change for number in directory.numbers() if (change := directory.change(number)) is not None]
+    last = max((i for i, change in enumerate(changes) if change.reason == "replace"), default=None)
+    if last is None or not all(Survey(study).complete(step.name) for step in study.graph.order):
+        return
+    kept = {
+        results_folder(name, identity)
+        for change in changes[last:]
+        for name, record in change.steps.items()
+        for identity in (record.identity, *record.bases)
+    }
+    before = {
+        results_folder(name, identity)
+        for change in changes[:last]
+        for name, record in change.steps.items()
+        for identity in (record.identity, *record.bases)
+    }
+    for path in sorted(before - kept):
+        if directory.fs.is_dir(f"{directory.path}/{path}"):
+            directory.fs.remove_tree(f"{directory.path}/{path}")
 
 
 def _has_commits(directory: RunDirectory, path: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 from weft.engine.session import Options, Session
 from weft.engine.study import Study
 from weft.engine.tracks import Track
+from weft.store.fs import current
+from weft.store.record import RunDirectory
 
 OPTIONS = tuple(f.name for f in fields(Options) if f.name != "backend_options")
 
@@ -20,6 +22,14 @@ def options_from(given: Mapping[str, Any]) -> Options:
     known["indices"] = known.get("indices") or {}
     known["observers"] = tuple(known.get("observers", ()))
     return Options(**known, backend_options=rest)
+
+
+def _finished(study: Study) -> None:
+    """After a session that ended well: what ``on_change="replace"`` replaced can go."""
+    if study.path is not None and study.generation:
+        from weft.run.cleaning import clear_replaced
+
+        clear_replaced(RunDirectory(study.path, current()), study)
 
 
 def drive(
@@ -39,9 +49,8 @@ def drive(
     from weft.views.progress import observer_for
 
     watching = observer_for(progress)
-    session = Session(
-        study, options, [*options.observers, *([watching] if watching else [])], lambda: None, hold
-    )
+    observers = [*options.observers, *([watching] if watching else [])]
+    session = Session(study, options, observers, lambda: _finished(study), hold)
     if not wait:
         return session.start()
     try:

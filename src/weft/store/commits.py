@@ -113,7 +113,8 @@ class Payload:
 def _refuse_missing(missing: Any) -> None:
     if missing:
         raise CorruptResult(
-            "Results that were there a moment ago are not: a damaged file was set aside. Run again to make them again."
+            "Results that were there a moment ago are not: a damaged file was set aside. Run again to make "
+            "them again."
         )
 
 
@@ -177,7 +178,7 @@ class BlockState:
         return self._merged[0]
 
     def sources(self, local: Positions) -> list[tuple[Commit, Positions, Positions]]:
-        """For done positions: each commit that holds some, places in its columns, and which of `local` they are."""
+        """Of done positions: commits that hold some, places in their columns, which of `local` they are."""
         if self.whole is not None:
             low, high = self.whole.done[0]
             _refuse_missing(len(local) and (local.min() < low or local.max() >= high))

@@ -1,6 +1,6 @@
-"""The container of every data file: a small header, then buffers, each byte under a CRC-32.
+r"""The container of every data file: a small header, then buffers, each byte under a CRC-32.
 
-    magic "weft\\x01\\r\\n\\x00" · length and CRC of the header (two u32) · header (JSON) · buffers
+    magic "weft\x01\r\n\x00" · length and CRC of the header (two u32) · header (JSON) · buffers
 
 The header lists length and CRC of each buffer, so that one can be read, and checked, without the others.
 """

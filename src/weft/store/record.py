@@ -141,8 +141,8 @@ def refusals(place: str | None) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"{place or 'The store'} cannot be written: {error.strerror or error}. What was committed before is safe; "
-            "make room or repair the disk, and run again to go on."
+            f"{place or 'The store'} cannot be written: {error.strerror or error}. What was committed before "
+            "is safe; make room or repair the disk, and run again to go on."
         ) from error
 
 
@@ -186,13 +186,13 @@ class RunDirectory:
             raise StoreError(f"{self.path}/{RUN} cannot be read: {error}.") from error
         if info.get("format", 0) > FORMAT:
             raise StoreError(
-                f"{self.path} was written by weft {info.get('weft', '?')} in format {info['format']}; this weft reads "
-                f"formats up to {FORMAT}. Update weft: pip install -U weft."
+                f"{self.path} was written by weft {info.get('weft', '?')} in format {info['format']}; this "
+                f"weft reads formats up to {FORMAT}. Update weft: pip install -U weft."
             )
         return info
 
     def settle(self) -> None:
-        """Make durable what is recorded, before anything is built upon it: its writer may have been killed."""
+        """Make durable what is recorded before anything is built upon it: its writer may have been killed."""
         self.fs.settle(self.path)
         if self.fs.exists(f"{self.path}/{CHANGES}"):
             self.fs.settle(f"{self.path}/{CHANGES}")

@@ -1,0 +1,187 @@
+"""What users of pipefunc have, line by line of its list of features."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import weft
+from weft.testing import Calls
+
+Go = Callable[..., weft.Run]
+
+
+def add(a, b=1):
+    return a + b
+
+
+def test_pipefunc_01_decorator_or_wrapping_and_called_alone() -> None:
+    @weft.step("y", mapspec="x[i] -> y[i]")
+    def f(x: int) -> int:
+        """Double."""
+        return 2 * x
+
+    assert f(4) == 8 and f.__doc__ == "Double." and f.run({"x": [1, 2]})["y"].tolist() == [2, 4]
+    for wrapped in (weft.step("s")(np.add), weft.Step(add, "s"), weft.step("s")(add)):
+        assert wrapped(1, 2) == 3
+    assert weft.Pipeline([weft.Step(add, "s")])(a=1)["s"] == 2
+
+
+def test_pipefunc_02_outputs_picker_renames_defaults_bound_scope() -> None:
+    pair = weft.step(("q", "r"))(lambda a, b: divmod(a, b))
+    named = weft.step(("u", "v"))(lambda q: {"v": -q, "u": q})
+    picked = weft.step(("low", "high"), output_picker=lambda found, name: found[f"<{name}>"])(
+        lambda r: {"<low>": r - 1, "<high>": r + 1}
+    )
+    run = weft.Pipeline([pair, named, picked])(a=7, b=2)
+    assert [run[name] for name in ("q", "r", "u", "v", "low", "high")] == [3, 1, 3, -3, 0, 2]
+    assert weft.Pipeline([weft.Step(add, "s", renames={"a": "first"})])(first=1)["s"] == 2
+    assert weft.Pipeline([weft.Step(add, "s", defaults={"b": 10})])(a=1)["s"] == 11
+    assert weft.Pipeline([weft.Step(add, "s", bound={"b": 100})])(a=1)["s"] == 101
+    scoped = weft.Pipeline([weft.Step(add, "s", scope="one"), weft.Step(add, "s", scope="two", name="again")])
+    run = scoped.run({"one.a": 1, "two.a": 2, "two.b": 3}, progress=False)
+    assert run["one.s"] == 2 and run["two.s"] == 5
+
+
+def test_pipefunc_03_mapspecs() -> None:
+    steps = [
+        weft.step("t", mapspec="a[i], b[j] -> t[j, i]")(lambda a, b: 10 * a + b),
+        weft.step("row", mapspec="t[:, i] -> row[i]")(lambda t: int(t.sum())),
+        weft.step("g", mapspec="... -> g[k]")(lambda n: range(n)),
+        weft.step(("p", "m"), mapspec="g[k], a[i] -> p[k, i], m[k, i]")(lambda g, a: (g + a, g - a)),
+    ]
+    run = weft.Pipeline(steps)(a=[1, 2], b=[3, 4, 5], n=2)
+    assert run["t"].tolist() == [[13, 23], [14, 24], [15, 25]] and run["row"].tolist() == [42, 72]
+    assert run["p"].tolist() == [[1, 2], [2, 3]] and run["m"].tolist() == [[-1, -2], [0, -1]]
+
+
+def test_pipefunc_04_the_parser_rejects_what_it_does_not_understand() -> None:
+    with pytest.raises(weft.MapSpecError, match=r"\^"):
+        weft.step("c", mapspec="a[i], b -> c[i]")(add)
+
+
+def test_pipefunc_07_annotations_are_checked() -> None:
+    def text(x: int) -> str:
+        return str(x)
+
+    def number(y: int) -> int:
+        return y
+
+    with pytest.raises(weft.WiringError, match=r"returns str as 'y'.*takes int"):
+        weft.Pipeline([weft.step("y")(text), weft.step("z")(number)])
+
+
+def test_pipefunc_08_lengths_unknown_or_declared() -> None:
+    def pipe(**options: Any) -> weft.Pipeline:
+        opened = weft.step("x", mapspec="... -> x[i]", **options)(lambda n: list(range(n)))
+        return weft.Pipeline([opened, weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x * x)])
+
+    assert pipe()(n=4)["y"].tolist() == [0, 1, 4, 9]
+    assert pipe(sizes={"i": 4})(n=4)["y"].tolist() == [0, 1, 4, 9]
+    with pytest.raises((weft.ShapeError, weft.StepError), match=r"length 3.*4 values"):
+        pipe(sizes={"i": 3})(n=4)
+
+
+def test_pipefunc_09_backends_executors_and_one_per_step(backend: str) -> None:
+    steps = [weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x + 1), weft.step("s")(lambda y: int(y.sum()))]
+    pipe = weft.Pipeline(steps)
+    assert pipe.run({"x": [1, 2]}, backend=backend, n_jobs=2, progress=False)["s"] == 5
+    with ThreadPoolExecutor(2) as pool:
+        assert pipe.run({"x": [1, 2]}, backend={"": "sequential", "y": pool}, progress=False)["s"] == 5
+        assert pipe.run({"x": [1, 2]}, backend={"": backend, "s": pool}, n_jobs=2, progress=False)["s"] == 5
+
+
+async def _sum(run: weft.Run) -> int:
+    return int((await run)["y"].sum())
+
+
+def test_pipefunc_10_async_with_progress_meanwhile() -> None:
+    import asyncio
+
+    gate = threading.Event()
+    step = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: gate.wait(60) and x)
+    run = weft.Pipeline([step]).run(
+        {"x": [1, 2]}, backend="thread_pool", n_jobs=2, wait=False, progress=False
+    )
+    assert not run.ok
+    gate.set()
+    assert asyncio.run(_sum(run)) == 3 and run.ok
+
+
+def test_pipefunc_11_indices(calls: Calls) -> None:
+    steps = [
+        weft.step("c", mapspec="a[i], b[j] -> c[i, j]")(lambda a, b: (calls(a, b), a * b)[1]),
+        weft.step("s")(lambda c: int(c.sum())),
+    ]
+    pipe = weft.Pipeline(steps)
+    run = pipe.run({"a": [1, 2], "b": [3, 4]}, indices={"i": 1}, backend="sequential", progress=False)
+    assert calls.take() == ["2 3", "2 4"] and run.get("c", missing=0).tolist() == [[0, 0], [6, 8]]
+    with pytest.raises(weft.MissingResult):
+        run["s"]
+    with pytest.raises(weft.InvalidInput, match="'s'"):
+        pipe.run({"a": [1, 2], "b": [3, 4]}, indices={"i": 1}, outputs="s", progress=False)
+
+
+def test_pipefunc_13_values_xarray_and_dataframe(require: Callable[..., Any]) -> None:
+    require("xarray"), require("pandas")
+    run = weft.Pipeline([weft.step("c", mapspec="a[i], b[j] -> c[i, j]")(lambda a, b: a * b)])(
+        a=[1, 2], b=[3, 4, 5]
+    )
+    dataset, frame = run.to_xarray(), run.to_dataframe()
+    assert dataset["c"].dims == ("i", "j") and dataset["c"].values.tolist() == run["c"].tolist()
+    assert dataset["a"].values.tolist() == [1, 2] and dataset["b"].values.tolist() == [3, 4, 5]
+    assert frame["c"].tolist() == [3, 4, 5, 6, 8, 10]
+    assert frame["a"].tolist() == [1, 1, 1, 2, 2, 2] and frame["b"].tolist() == [3, 4, 5] * 2
+
+
+def test_pipefunc_14_resume(go: Go, calls: Calls, tmp_path: Path) -> None:
+    cure = tmp_path / "cure"
+
+    def steps(k: int) -> list[Any]:
+        def f(x):
+            calls(x)
+            if x == 2 and not cure.exists():
+                raise ValueError("two")
+            return x + k
+
+        return [weft.step("y", mapspec="x[i] -> y[i]")(f)]
+
+    with pytest.raises(weft.StepError):
+        go(steps(0), {"x": [1, 2]})
+    (tmp_path / "run" / "mine.txt").write_text("not weft's")
+    cure.touch()
+    calls.take()
+    assert go(steps(0), {"x": [1, 2, 3]})["y"].tolist() == [1, 2, 3]
+    assert sorted(calls.take()) == ["2", "3"]
+    with pytest.raises(weft.RunMismatch):
+        go(steps(1), {"x": [1, 2, 3]})
+    go(steps(1), {"x": [1, 2, 3]}, on_change="replace")
+    assert (tmp_path / "run" / "mine.txt").read_text() == "not weft's"
+
+
+def test_pipefunc_15_failures_are_kept_and_reproduced(kept: dict[str, Any], backend: str) -> None:
+    def f(x, k):
+        if x == 7:
+            raise ValueError("seven")
+        return x * k
+
+    steps = [weft.step("y", mapspec="x[i] -> y[i]")(f), weft.step("s")(lambda y: 1)]
+    run = weft.Pipeline(steps).run(
+        {"x": list(range(20)), "k": 3},
+        backend=backend,
+        n_jobs=2,
+        block_size=20,
+        on_error="continue",
+        progress=False,
+        **kept,
+    )
+    assert not run.ok and run.status["f"]["failed"] == 1 and run.status["s"]["blocked"] == 1
+    assert len(run.errors) == 1
+    with pytest.raises(ValueError, match="seven"):
+        run.errors[0].reproduce()
