@@ -275,7 +275,7 @@ class RecordedFunction:
     def __init__(self, name: str, arguments: tuple[str, ...]) -> None:
         self.__name__ = name
         self.arguments = arguments
-        plain = [a.rpartition(".")[2] for a in arguments]
+        plain = [a.replace(".", "__") for a in arguments]
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(a, inspect.Parameter.KEYWORD_ONLY) for a in dict.fromkeys(plain)]
         )
@@ -289,7 +289,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
     """The wiring of recorded steps; their functions are not loaded, so that reading runs no code."""
     steps = []
     for name, record in records.items():
-        scoped = {a.rpartition(".")[2]: a for a in record.inputs if "." in a}
+        scoped = {a.replace(".", "__"): a for a in record.inputs if "." in a}
         steps.append(
             Step(
                 RecordedFunction(name, record.inputs),
@@ -299,6 +299,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 renames=scoped,
                 after=record.after,
                 keep=record.keep,
+                allow_missing=record.allow_missing,
             )
         )
     return Graph(steps)

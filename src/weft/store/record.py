@@ -36,7 +36,7 @@ class StepRecord:
         Identities of the steps that it depends on.
     forced
         How often the step was forced.
-    mapspec, outputs, inputs, after, keep
+    mapspec, outputs, inputs, after, keep, allow_missing
         The wiring, so that a reader needs no code.
     followed
         Digest of each function and class that the code refers to, to tell what changed.
@@ -53,6 +53,7 @@ class StepRecord:
     inputs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     keep: bool = True
+    allow_missing: bool = False
     followed: Mapping[str, str] = field(default_factory=dict)
 
 
