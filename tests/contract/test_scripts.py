@@ -87,7 +87,7 @@ if __name__ == "__main__":
     options = {"mp_context": context} if context else {}
     where = {"run_dir": where} if where else {}
     run = study().run({"x": [1, 2, 3]}, backend=backend, n_jobs=2, progress=False, **options, **where)
-    assert run["s"] == 48 and [point.x for point in run["y"]] == [3, 6, 9]
+    assert run["s"] == 48 and list(run["y"]) == [Point(3), Point(6), Point(9)]
     print("sum", run["s"])
 """
 
@@ -106,6 +106,37 @@ def test_functions_of_main_lambdas_and_closures(
     if where:
         run = weft.open_run(tmp_path / "run")
         assert run["z"].tolist() == [13, 16, 19]
+        # The class of a script is kept by value, which is code: without trust it stays closed.
+        assert [point.x for point in run["y"]] == [3, 6, 9]
+        with pytest.raises(weft.UnsafePayload):
+            weft.open_run(tmp_path / "run", trust=False)["y"]
+
+
+CONFIGURED = """
+import sys
+from dataclasses import dataclass
+import weft
+
+@dataclass(frozen=True)
+class Config:
+    rate: float = 0.1
+
+@weft.step("y", mapspec="x[i] -> y[i]")
+def scaled(x, config: Config):
+    assert type(config) is Config
+    return x * config.rate
+
+if __name__ == "__main__":
+    run = scaled.run({"x": [1, 2], "config": Config(0.5)}, run_dir="run", backend=sys.argv[1], progress=False)
+    print("changes", len(run.history()), run["y"].tolist())
+"""
+
+
+@pytest.mark.parametrize("name", ["sequential", "loky"])
+def test_an_input_of_a_class_of_the_script_is_the_same_in_its_next_process(name: str, script: Script) -> None:
+    for _ in range(2):
+        out, err = script(CONFIGURED, name).communicate(timeout=60)
+        assert "changes 1 [0.5, 1.0]" in out, err
 
 
 def test_a_script_without_a_guard_gets_a_clear_error(script: Script) -> None:

@@ -83,7 +83,7 @@ def _told(ctx: click.Context, message: str) -> None:
 @click.version_option(package_name="weft")
 @click.option("--traceback", is_flag=True, help="Show where an error came from; may stand anywhere.")
 def cli(traceback: bool) -> None:
-    r"""Computational studies along named axes, every finished result safe on disk.
+    """Computational studies along named axes, every finished result safe on disk.
 
     \b
     weft run study.py:pipe x=range(100) k=0.5 --run-dir runs/study
@@ -91,7 +91,7 @@ def cli(traceback: bool) -> None:
     weft resume runs/study
 
     Exit status: 0 what was asked is done, 1 some elements failed, 2 usage, 130 interrupted.
-    """
+    """  # noqa: D301 (click reads the backspace as "leave this paragraph as it is")
 
 
 def done(ok: bool) -> None:

@@ -92,9 +92,8 @@ class Driver:
             raise
         if self.problem is not None:
             raise self.problem
-        error = self.blame.error
-        if error is not None and self.settings.on_error != "continue":
-            raise error
+        if self.blame.error is not None and self.settings.on_error != "continue":
+            raise self.blame.error
 
     def _advance(self) -> None:
         """Send whatever can be sent."""

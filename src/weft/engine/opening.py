@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import platform
@@ -15,7 +16,7 @@ import numpy as np
 from weft.engine import compare
 from weft.engine.growth import column_digest, grown
 from weft.engine.resolve import axes_of, inputs_of
-from weft.engine.study import Input, Study
+from weft.engine.study import Input, RecordedInput, Study
 from weft.errors import InvalidInput, StoreError, WiringError
 from weft.model.content import digest, digest_bytes
 from weft.model.graph import Graph
@@ -323,13 +324,16 @@ def load_study(
     if change is None:
         raise StoreError(f"{path} holds a run that was never started: run it once more.")
     graph = Graph(load_code(directory, code)) if code else _skeleton(change.steps)
-    inputs = {}
+    inputs: dict[str, Input] = {}
     for name, record in change.inputs.items():
         if name not in graph.inputs:
             continue
-        column = directory.column(record.digest) if record.axes else None
-        value = None if record.axes else directory.value(record.digest)
-        inputs[name] = Input(name, record.axes, column, record.shape, value, record.digest)
+        if record.axes:
+            column = directory.column(record.digest)
+            inputs[name] = Input(name, record.axes, column, record.shape, None, record.digest)
+        else:
+            load = functools.partial(directory.value, record.digest)
+            inputs[name] = RecordedInput.of(name, record.digest, load)
     axes = {}
     for name, axis in change.axes.items():
         selection = directory.column(axis.selection).to_array().astype(np.int64) if axis.selection else None

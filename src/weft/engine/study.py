@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,23 @@ class Input:
     shape: tuple[int, ...] = ()
     value: Any = None
     digest: str = ""
+
+
+class RecordedInput(Input):
+    """A whole input that is read from the record when it is asked for: it may be large, or not to be trusted."""
+
+    @classmethod
+    def of(cls, name: str, digest: str, load: Callable[[], Any]) -> RecordedInput:
+        """An input whose value `load` gives."""
+        given = cls(name, digest=digest)
+        del given.__dict__["value"]
+        given.__dict__["load"] = load
+        return given
+
+    @cached_property
+    def value(self) -> Any:
+        """What the user gave."""
+        return self.__dict__["load"]()
 
 
 @dataclass(eq=False)

@@ -32,6 +32,7 @@ from .content_rules import (
     CannotStore,
     NoRule,
     dumped,
+    in_script,
     pickled,
     resolve,
 )
@@ -219,6 +220,11 @@ class _Decoder:
                 "make what it was made of importable again"
             ) from error
 
+    def script_class(self, _: str, qualname: str, by_value: bytes) -> Any:
+        """A class of a script: that of the script which runs here, else as it was."""
+        kind = in_script(qualname)
+        return self.unpickle(by_value) if kind is None else kind
+
     def extension(self, code: int, data: bytes) -> Any:
         if code == PICKLE:
             return self.unpickle(data)
@@ -248,7 +254,7 @@ class _Decoder:
         if code == DICT:
             return dict(zip(parts[::2], parts[1::2]))
         if code == CLASS:
-            return resolve(parts[0], parts[1], self.trust)
+            return self.script_class(*parts) if len(parts) > 2 else resolve(parts[0], parts[1], self.trust)
         rule = BY_CODE.get(code)
         if rule is None:
             raise StoreError(f"a value has the unknown kind {code}: a newer weft wrote it; upgrade weft")
@@ -301,6 +307,8 @@ def uses_pickle(data: bytes | memoryview) -> bool:
         nonlocal found
         if code == PICKLE:
             found = True
+        elif code == CLASS:
+            found = found or len(unpack(payload)) > 2
         elif code == CODEC:
             found = found or not is_safe(unpack(payload)[0])
         elif code == FLAT:

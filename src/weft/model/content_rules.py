@@ -159,15 +159,34 @@ def resolve(module: str, qualname: str, trust: bool) -> type:
     return kind
 
 
+def of_script(kind: type) -> bool:
+    """Whether it is a class of a script or notebook, which other processes know by value only."""
+    return kind.__module__ == "__main__" and "<locals>" not in kind.__qualname__
+
+
+def in_script(qualname: str) -> type | None:
+    """The class of this name in the script that runs here; None if it has none."""
+    try:
+        kind = _walk(sys.modules["__main__"], qualname)
+    except AttributeError:
+        return None
+    return kind if isinstance(kind, type) else None
+
+
+def _nameable(kind: type) -> bool:
+    return of_script(kind) or importable(kind)
+
+
 def _reduce_class(kind: type) -> list[Any]:
+    if of_script(kind):
+        return [kind.__module__, kind.__qualname__, pickled(kind)]
     if not importable(kind):
         raise NoRule
     return [kind.__module__, kind.__qualname__]
 
 
 def _restore_class(parts: list[Any]) -> type:
-    module, qualname = parts
-    return resolve(module, qualname, trust=True)
+    return resolve(parts[0], parts[1], True)
 
 
 rule(CLASS, "builtins.type", _reduce_class, _restore_class)
@@ -181,7 +200,7 @@ _MISSING = object()
 def _reduce_dataclass(value: Any) -> list[Any]:
     kind: Any = type(value)
     own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
-    if own_way or getattr(kind, "__getstate__", None) not in _PLAIN_GETSTATE or not importable(kind):
+    if own_way or getattr(kind, "__getstate__", None) not in _PLAIN_GETSTATE or not _nameable(kind):
         raise NoRule
     try:
         object.__new__(kind)
@@ -209,7 +228,7 @@ def _restore_dataclass(parts: list[Any]) -> Any:
 
 def _reduce_enum(value: enum.Enum) -> list[Any]:
     kind = type(value)
-    if not importable(kind):
+    if not _nameable(kind):
         raise NoRule
     if value.name is not None and kind.__members__.get(value.name) is value:
         return [kind, value.name]
@@ -226,7 +245,7 @@ def _restore_enum(parts: list[Any]) -> Any:
 def _reduce_namedtuple(value: Any) -> list[Any]:
     kind: Any = type(value)
     own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
-    if own_way or getattr(value, "__dict__", None) or not importable(kind):
+    if own_way or getattr(value, "__dict__", None) or not _nameable(kind):
         raise NoRule
     return [kind, *tuple.__iter__(value)]
 

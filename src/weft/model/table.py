@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import html
 from typing import Any
 
 SHOWN = 40
 WIDEST = 60
+MOMENTS = frozenset({"time", "started", "created"})  # columns of seconds since the epoch
 
 
 class Table(list[dict[str, Any]]):
@@ -29,7 +31,7 @@ class Table(list[dict[str, Any]]):
         columns = self.columns
         if not columns:
             return "(no rows)"
-        lines = [columns, *([_cell(row.get(c)) for c in columns] for row in self[:SHOWN])]
+        lines = [columns, *([_cell(row.get(c), c) for c in columns] for row in self[:SHOWN])]
         widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
         text = [
             "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
@@ -40,7 +42,7 @@ class Table(list[dict[str, Any]]):
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(c)))}</td>" for c in self.columns) + "</tr>"
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(c), c))}</td>" for c in self.columns) + "</tr>"
             for row in self[:SHOWN]
         )
         more = f"<p>… {len(self) - SHOWN} more</p>" if len(self) > SHOWN else ""
@@ -53,7 +55,9 @@ class Table(list[dict[str, Any]]):
         return pd.DataFrame(list(self), columns=self.columns)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, column: str) -> str:
+    if column in MOMENTS and isinstance(value, (int, float)):
+        value = datetime.datetime.fromtimestamp(value).isoformat(" ", "seconds")
     text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
