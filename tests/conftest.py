@@ -77,14 +77,14 @@ def _children() -> set[int]:
     return {int(pid) for pids in lists for pid in pids.split()}
 
 
-def _warm_pool() -> set[int]:
-    """Workers that loky's reusable pool still owns, which is meant to outlive a call."""
+def _warm_pools() -> set[int]:
+    """Workers that a run left warm for the next, and those of loky's reusable pool: both outlive a call."""
+    pools = [pool for _, pool in getattr(sys.modules.get("weft.backends.executors"), "_warm", [])]
     module = sys.modules.get("loky.reusable_executor")
     # Newer versions of loky keep the pool for each thread, older ones in the module.
-    pool = getattr(getattr(module, "_executor_storage", None), "executor", None) or getattr(
-        module, "_executor", None
-    )
-    return set(getattr(pool, "_processes", None) or ())
+    pools.append(getattr(getattr(module, "_executor_storage", None), "executor", None))
+    pools.append(getattr(module, "_executor", None))
+    return {pid for pool in pools for pid in getattr(pool, "_processes", None) or ()}
 
 
 def _is_left(process: psutil.Process) -> bool:
@@ -101,7 +101,7 @@ def no_process_left() -> Iterator[None]:
     """Kill, and fail, what a test started and did not end."""
     before = _children()
     yield
-    started = [psutil.Process(pid) for pid in _children() - before - _warm_pool() if psutil.pid_exists(pid)]
+    started = [psutil.Process(pid) for pid in _children() - before - _warm_pools() if psutil.pid_exists(pid)]
     started = [process for process in started if _is_left(process)]
     if not started:
         return

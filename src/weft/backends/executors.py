@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from weft.backends.following import follow
+
+IDLE_SECONDS = 60  # after which a warm worker gives its memory back
 
 
 class InlineExecutor(Executor):
@@ -113,9 +117,7 @@ def _start_worker(
     """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
-        os.environ.setdefault(variable, threads)
+    os.environ.update(_thread_limits(n_jobs))
     follow(driver, initializer, initargs)
 
 
@@ -132,18 +134,56 @@ class Loky:
         self.given = options
 
     def start(self, n_jobs: int) -> Executor:
-        """The warm pool of this thread, or a new one."""
-        from loky import get_reusable_executor
+        """The pool that the last run left warm, or a new one.
 
-        initargs = (os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()))
-        options = {**self.given, "initializer": follow, "initargs": initargs}
-        executor: Executor = get_reusable_executor(max_workers=n_jobs, **options)
-        return executor
+        loky's own reusable pool is one for each thread, and shared with whoever asks loky for it: taking it
+        with another initializer would end a user's.
+        """
+        from loky.process_executor import ProcessPoolExecutor
+
+        self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())))
+        with _warm_lock:
+            for place, (key, executor) in enumerate(_warm):
+                if key == self.key:
+                    del _warm[place]
+                    return executor
+        given = {name: self.given[name] for name in ("initializer", "initargs") if name in self.given}
+        pool: Executor = ProcessPoolExecutor(
+            n_jobs,
+            timeout=self.given.get("timeout", IDLE_SECONDS),
+            initializer=follow,
+            initargs=(os.getpid(), given.get("initializer"), given.get("initargs", ())),
+            env={**_thread_limits(n_jobs), **self.given.get("env", {})},
+        )
+        return pool
 
     def stop(self, executor: Executor, kill: bool = False) -> None:
         """Leave the pool warm; with `kill` end its processes at once."""
         if kill:
             executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+            return
+        with _warm_lock:
+            left, _warm[:] = list(_warm), [(self.key, executor)]
+        for _, other in left:
+            other.shutdown(wait=False)
+
+
+@atexit.register
+def _let_warm_pools_go() -> None:
+    """End idle workers while the interpreter is still whole: loky's own end comes too late for that."""
+    while _warm:
+        _warm.pop()[1].shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+
+
+_warm: list[tuple[Any, Executor]] = []
+_warm_lock = threading.Lock()
+
+
+def _thread_limits(n_jobs: int) -> dict[str, str]:
+    """Environment under which numerical libraries of `n_jobs` workers share the cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {name: os.environ.get(name, threads) for name in names}
 
 
 class Given:

@@ -129,8 +129,8 @@ class Blame:
             self.idle_deaths += 1
             if self.idle_deaths >= MOST_DEATHS:
                 self.problem = WeftError(
-                    f"Workers died {self.idle_deaths} times without a single new result, and not while an element ran: "
-                    "the memory of the machine or the initializer may be the reason."
+                    f"Workers died {self.idle_deaths} times without a single new result, and not while an "
+                    "element ran: the memory of the machine or the initializer may be the reason."
                 )
             return None, 0
         item = job.items[number]
@@ -151,8 +151,8 @@ class Blame:
         failure = Failure(local, "WorkerDied", message, f"WorkerDied: {message}\n", deaths, "death")
         record = self.study.records[step]
         commit = Commit(
-            step, record.identity, block, (), guilty.local, self.study.epoch, started=time.time(), attempt=deaths,
-            host=HOST, worker="driver", code=record.code[:12],
+            step, record.identity, block, (), guilty.local, self.study.epoch, started=time.time(),
+            attempt=deaths, host=HOST, worker="driver", code=record.code[:12],
         )  # fmt: skip
         commit = self.study.store.commit(commit, Payload({}, [failure]))
         self.study.results[step].add(commit)

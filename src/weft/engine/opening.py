@@ -116,7 +116,8 @@ def _attempt(
         if directory.add_change(change) is None:
             return None
     return Study(
-        graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path, f"{made}", generation,
+        graph, inputs, axes, records, store, name, seed, number, resets, forced, directory.path, f"{made}",
+        generation,
     )  # fmt: skip
 
 
@@ -341,7 +342,8 @@ def load_study(
     store = FilesStore(directory.path, fs, trust)
     return Study(
         graph, inputs, axes, change.steps, store, info["name"], change.seed, change.number, change.resets,
-        frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}", change.generation,
+        frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}",
+        change.generation,
     )  # fmt: skip
 
 

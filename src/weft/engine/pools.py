@@ -79,8 +79,9 @@ class Pool:
                     self.executor.submit(hello).result()
                 except BrokenExecutor as error:
                     raise WeftError(
-                        f"The worker processes of {self.backend.name!r} ended before their first job. A script that starts "
-                        "processes must keep its main part under\n    if __name__ == '__main__':\n"
+                        f"The worker processes of {self.backend.name!r} ended before their first job. A "
+                        "script that starts processes must keep its main part under\n"
+                        "    if __name__ == '__main__':\n"
                         "because each process imports the script; or use backend='loky', which does not."
                     ) from error
             self.started = True
@@ -99,8 +100,9 @@ class Pool:
                     data = bundle(study)
                 except Exception as error:
                     raise InvalidInput(
-                        f"The steps or their bound values cannot be pickled, so they cannot go to {self.backend.name!r}: "
-                        f"{error}. Open files, locks and connections inside the function."
+                        "The steps or their bound values cannot be pickled, so they cannot go to "
+                        f"{self.backend.name!r}: {error}. "
+                        "Open files, locks and connections inside the function."
                     ) from error
                 self._place = Place(None, 0, os.urandom(8).hex(), "", data)
             self._folder = tempfile.TemporaryDirectory(prefix="weft-")
@@ -128,7 +130,9 @@ class Pool:
         place = self.place()
         mark = Mark()
         executor = ProcessPoolExecutor(max_workers=1, initializer=follow, initargs=(os.getpid(),))
-        job = replace(job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=(platform.node(), os.getpid()))
+        job = replace(
+            job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=(platform.node(), os.getpid())
+        )
         return Sent(job, executor.submit(run_remote, place, job), self, track, numbers, 1, mark, executor)
 
     def _run_here(self, job: Job) -> Report:

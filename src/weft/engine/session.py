@@ -95,8 +95,8 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
         bad = sorted(named & set(out))
         if bad:
             raise InvalidInput(
-                f"{bad[0]!r} takes axis {out[bad[0]]!r} whole, but indices restricts it: leave it out of outputs, or the "
-                "axis out of indices."
+                f"{bad[0]!r} takes axis {out[bad[0]]!r} whole, but indices restricts it: leave it out of "
+                "outputs, or the axis out of indices."
             )
         steps = [step for step in steps if step.name not in out]
     return None if len(steps) == len(graph.order) else frozenset(step.name for step in steps)

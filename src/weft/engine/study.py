@@ -44,7 +44,7 @@ class Input:
 
 
 class RecordedInput(Input):
-    """A whole input that is read from the record when it is asked for: it may be large, or not to be trusted."""
+    """A whole input, read from the record when it is asked for: it may be large, or not to be trusted."""
 
     @classmethod
     def of(cls, name: str, digest: str, load: Callable[[], Any]) -> RecordedInput:

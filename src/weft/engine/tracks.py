@@ -219,7 +219,7 @@ class Track:
         heapq.heappush(self.ready, number)
 
     def look(self, number: int) -> dict[str, tuple[Any, Any, Any]]:
-        """For each step of a block's wanted elements: which are done, failed, blocked; the others are open."""
+        """For each step, of a block's wanted elements: which are done, failed, blocked; the rest are open."""
         assert self.grid is not None
         grid, block = self.grid, self.grid.at(number)
         local = grid.local(block, self.selection)

@@ -16,7 +16,7 @@ Block = tuple[int, ...]
 QUICK_BLOCK = 16384  # elements; a synced commit of 0.45 ms is then 0.03 µs an element
 BLOCK_SECONDS = 1.0
 BLOCK_BYTES = 64 << 20
-BLOCKS_PER_WORKER = 16  # a commit costs 0.5 ms; the last blocks are run in parts, so workers end together
+BLOCKS_PER_WORKER = 8  # a commit costs 0.5 ms; the last blocks are run in parts, so workers end together
 MOST_BLOCKS = 4096
 
 
