@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -19,6 +20,9 @@ from weft.engine.study import Study
 from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
 
+UNWATCHED = (
+    64  # elements of an item in memory that are run without a second thread, which takes 0.1 ms to start
+)
 MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits
 
 
@@ -53,8 +57,8 @@ class Work:
 class Committer:
     """Commits finished items, and what is done of the current one every so often.
 
-    Where the store is durable it has a thread of its own: the next elements run while the disk syncs, and
-    a long call does not keep earlier results from the disk.
+    It has a thread of its own: the next elements run while the disk syncs, and a long call does not keep
+    earlier results from the disk.
     """
 
     def __init__(self, study: Study, job: Job, report: Report, control: Control) -> None:
@@ -64,12 +68,14 @@ class Committer:
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.waiting: queue.Queue[Work | None] = queue.Queue(maxsize=2)
-        if study.store.durable:
-            self.thread = threading.Thread(target=self._loop, name="weft-committer", daemon=True)
-            self.thread.start()
+        self.seen: tuple[Work | None, int] = (None, 0)
+        self.durable = study.store.durable
 
     def begin(self, work: Work) -> None:
         """An item starts."""
+        if self.thread is None and (self.durable or work.n > UNWATCHED):
+            self.thread = threading.Thread(target=self._loop, name="weft-committer", daemon=True)
+            self.thread.start()
         work.committed = [0] * len(work.lanes)
         work.spent = [0.0] * len(work.lanes)
         self.current = work
@@ -78,7 +84,7 @@ class Committer:
     def finish(self, work: Work) -> None:
         """An item has ended, or was left: commit what is done."""
         self.current = None
-        if self.thread is None:
+        if not self.durable:
             self._flush(work, final=True)
         else:
             self.waiting.put(work)
@@ -96,7 +102,7 @@ class Committer:
             raise self.problem
 
     def _loop(self) -> None:
-        due = time.monotonic() + self.job.flush_seconds
+        due = time.monotonic() + self.job.flush_seconds if self.durable else math.inf
         while True:
             try:
                 work = self.waiting.get(timeout=min(0.25, max(0.01, due - time.monotonic())))
@@ -105,8 +111,7 @@ class Committer:
                 final = True
             except queue.Empty:
                 work, final = self.current, False
-                if work is not None and self.control.stop():
-                    work.lanes[0].cut()
+                self._look(work)
                 if work is None or time.monotonic() < due:
                     continue
                 due = time.monotonic() + self.job.flush_seconds
@@ -116,6 +121,13 @@ class Committer:
             except BaseException as error:
                 self.problem = error
                 self.control.stopped = True
+
+    def _look(self, work: Work | None) -> None:
+        """End a chunk that takes long, so that its first elements can be committed and a wish to stop be heard."""
+        reached = work.reached if work is not None else 0
+        if work is not None and (self.seen == (work, reached) or self.control.stop()):
+            work.lanes[0].cut()
+        self.seen = (work, reached)
 
     def _flush(self, work: Work, final: bool) -> None:
         """Commit each lane's results so far."""

@@ -49,12 +49,17 @@ class Fetch:
     def __init__(self, source: Any, position: int = 0) -> None:
         self.source = source
         self.position = position
+        self.over = False
+
+    def end(self) -> None:
+        """Give nothing more."""
+        self.over = True
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        if self.position >= len(self.source):
+        if self.over or self.position >= len(self.source):
             raise StopIteration
         self.position += 1
         return self.source[self.position - 1]
@@ -125,7 +130,9 @@ class Lane:
         The first column of arguments is put at its end, so the loop needs no check for each element.
         """
         self.cutting = True
-        if self.columns and hasattr(self.columns[0], "__setstate__"):
+        if self.columns and isinstance(self.columns[0], Fetch):
+            self.columns[0].end()
+        elif self.columns and hasattr(self.columns[0], "__setstate__"):
             self.columns[0].__setstate__(1 << 62)
 
     def _resume(self) -> list[Any]:
