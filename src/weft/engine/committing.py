@@ -123,7 +123,7 @@ class Committer:
                 self.control.stopped = True
 
     def _look(self, work: Work | None) -> None:
-        """End a chunk that takes long, so that its first elements can be committed and a wish to stop be heard."""
+        """End a chunk that takes long, so that its elements can be committed and a wish to stop be heard."""
         reached = work.reached if work is not None else 0
         if work is not None and (self.seen == (work, reached) or self.control.stop()):
             work.lanes[0].cut()
