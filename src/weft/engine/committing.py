@@ -20,9 +20,7 @@ from weft.engine.study import Study
 from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
 
-UNWATCHED = (
-    64  # elements of an item in memory that are run without a second thread, which takes 0.1 ms to start
-)
+UNWATCHED = 64  # elements in memory that are run without the second thread, which takes 0.1 ms to start
 MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits
 
 
