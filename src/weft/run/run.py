@@ -123,9 +123,11 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
         if isinstance(missing, str) and missing == "mask":
             return array
         hole = np.nan if isinstance(missing, str) and missing == "nan" else missing
-        if array.dtype != object:
-            array = array.astype(np.result_type(array.dtype, np.asarray(hole).dtype))
-        return array.filled(hole)
+        dtype = array.dtype if array.dtype == object else np.result_type(array.dtype, np.asarray(hole).dtype)
+        filled = np.ma.getdata(array).astype(dtype)
+        # Not ``filled``: it takes None for its own default.
+        filled[np.ma.getmaskarray(array)] = hole
+        return filled
 
     def _missing(self, name: str) -> MissingResult | CorruptResult:
         """Why a result is not complete: damage on disk, if that can be why."""
