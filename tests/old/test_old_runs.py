@@ -1,4 +1,4 @@
-"""Runs that earlier versions of weft wrote: they open, they are right, and they go on without running anything again."""
+"""Runs that earlier versions of weft wrote: they open, they are right, and they go on where they were."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.old.study import INPUTS, pipeline
 
 import weft
-from tests.old.study import INPUTS, pipeline
 
 KEPT = sorted(Path(__file__).parent.glob("run-*.zip"))
 
 Y = [[3.0, 12.0], [1.0, 4.0], [4.0, 16.0], [1.0, 4.0], [5.0, 20.0]]
-# NumPy promises that these streams stay (NEP 19, for PCG64 and SeedSequence); normal() may change with a new NumPy.
 PARTS = [[3, {"a": None}], [1, {"b": None}], [4, {"c": None}], None, [5, {"e": None}]]
 
 
