@@ -11,7 +11,7 @@ _HOMES = {
     "weft.pipeline": ("Pipeline", "Step", "step", "run_pipeline"),
     "weft.model.resources": ("Resources",),
     "weft.engine.context": ("Context",),
-    "weft.model.codecs": ("register_codec",),
+    "weft.values.codecs": ("register_codec",),
     "weft.contracts": ("Event",),
     "weft.backends": ("register_backend", "list_backends", "get_backend"),
     "weft.run.run": ("Run", "open_run", "list_runs"),

@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weft.engine import compare
-from weft.engine.opening import absolute, memory_study, open_study
 from weft.engine.session import Options
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
@@ -18,6 +16,8 @@ from weft.run.driving import drive
 from weft.run.run import Run
 from weft.store.fs import FileSystem, current
 from weft.store.record import RunDirectory
+from weft.study import compare
+from weft.study.opening import absolute, memory_study, open_study
 
 if TYPE_CHECKING:
     from weft.plan.plan import Plan
@@ -332,7 +332,7 @@ class Pipeline:
 
     def info(self) -> list[dict[str, Any]]:
         """A row for each step: name, inputs, outputs, mapspec, resources."""
-        from weft.model.table import Table
+        from weft.values.table import Table
 
         return Table(
             {

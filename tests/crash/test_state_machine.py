@@ -18,14 +18,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.crash.machine import RUN, Machine, machine, opened, present
 
 import weft
-from weft.engine.arguments import Item
 from weft.engine.jobs import Job
 from weft.engine.lease import Lease
-from weft.engine.opening import load_study
-from weft.engine.study import Study
 from weft.engine.worker import run_job
 from weft.store.fs import current
 from weft.store.record import RunDirectory
+from weft.study.arguments import Item
+from weft.study.opening import load_study
+from weft.study.study import Study
 from weft.testing.disk import PowerLoss
 
 

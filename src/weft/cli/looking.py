@@ -117,8 +117,8 @@ def graph(target: str, kind: str) -> None:
     from weft.plan.drawing import draw
 
     if os.path.isdir(target):
-        from weft.engine.opening import absolute, load_study
         from weft.store.fs import current
+        from weft.study.opening import absolute, load_study
 
         click.echo(draw(load_study(absolute(target), current()).graph, kind))
         return
@@ -132,7 +132,7 @@ def graph(target: str, kind: str) -> None:
 def backends(as_json: bool) -> None:
     """List where jobs can run."""
     from weft.backends import list_backends
-    from weft.model.table import Table
+    from weft.values.table import Table
 
     found = list_backends()
     rows = Table(

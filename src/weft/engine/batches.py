@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from weft.engine.lanes import Constant, Hole, Lane, Upstream
-from weft.model.columns import pack
+from weft.values.columns import pack
 
 Chosen = range | list[int]  # positions: a range where nothing is left out, which costs nothing an element
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Item, place
 from weft.engine.failures import step_error
 from weft.engine.jobs import Job, Report
-from weft.engine.study import Study
-from weft.engine.tracks import Track
-from weft.engine.values import Values
 from weft.engine.worker import HOST
 from weft.errors import InvalidInput, StepError, WeftError
 from weft.plan.blocks import Grid, positions
 from weft.store.commits import Commit, Failure, Payload
+from weft.study.arguments import Item, place
+from weft.study.arrays import Values
+from weft.study.study import Study
+from weft.study.tracks import Track
 
 MOST_DEATHS = 10  # of jobs that brought no new commit, before the run stops
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from weft.errors import ShapeError
-from weft.model.columns import Column, nested
 from weft.model.step import Step
+from weft.values.columns import Column, nested
 
 # Values of these types cannot change after they were returned, so they need not be copied at once.
 IMMUTABLE = frozenset(

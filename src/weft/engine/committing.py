@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Arguments, Item
 from weft.engine.control import Control
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import Lane
-from weft.engine.study import Study
 from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
+from weft.study.arguments import Arguments, Item
+from weft.study.study import Study
 
 UNWATCHED = 64  # elements in memory that are run without the second thread, which takes 0.1 ms to start
 MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits

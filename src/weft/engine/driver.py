@@ -12,20 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from weft.engine.arguments import Fetcher, Item
 from weft.engine.blame import Blame
 from weft.engine.committing import rehomed
 from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
-from weft.engine.study import Study
-from weft.engine.survey import tracks_of
-from weft.engine.tracks import Track
-from weft.engine.worker import provisional
 from weft.errors import CorruptResult
 from weft.model.resources import Resources
 from weft.plan.blocks import block_elements, block_shape
 from weft.plan.dataflow import Group
+from weft.study.arguments import Fetcher, Item
+from weft.study.study import Study
+from weft.study.survey import tracks_of
+from weft.study.tracks import Track
 
 JOB_SECONDS = 2.0
 PILOT_SECONDS = 0.01
@@ -201,7 +200,7 @@ class Driver:
         """A job with its arguments, where the worker cannot read them from the store."""
         if not pool.separate or self.study.store.durable:
             return job
-        grid = track.grid or provisional(self.study, track.first)
+        grid = track.grid or self.study.provisional(track.first)
         return replace(job, arguments=tuple(self.fetcher.fetch(item, grid) for item in job.items))
 
     def _weight(self, track: Track, pool: Pool) -> int:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weft.engine.arguments import Arguments, Item
 from weft.plan.blocks import Positions
 from weft.store.commits import Commit, Failure, Payload
+from weft.study.arguments import Arguments, Item
 
 FLUSH_SECONDS = 30.0  # nothing finished stays uncommitted for longer
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from weft.engine.calls import IMMUTABLE, Cells
 from weft.engine.failures import describe
-from weft.model.columns import Column, Unstorable, concat, pack
 from weft.model.step import Step
 from weft.store.commits import Failure
+from weft.values.columns import Column, Unstorable, concat, pack
 
 FIRST_CHUNK = 1
 CHUNK_SECONDS = 0.05

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from weft.engine.study import Study
-from weft.engine.tracks import Track
 from weft.errors import CorruptResult
+from weft.study.study import Study
+from weft.study.tracks import Track
 
 READERS = 100  # jobs that may already be on their way to what one damaged commit held
 

@@ -77,9 +77,9 @@ class Nested:
         return self._bound_calls
 
     def _study(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        from weft.engine.opening import memory_study
         from weft.engine.session import Options, Session
-        from weft.engine.values import Values
+        from weft.study.arrays import Values
+        from weft.study.opening import memory_study
 
         graph = Graph(self.steps)
         seed = int(values["rng"].integers(2**62)) if "rng" in values and "rng" not in graph.inputs else 0

@@ -6,12 +6,8 @@ import math
 import os
 from typing import Any
 
-from weft.engine import compare
 from weft.engine.driver import JOB_SECONDS, SHARES
-from weft.engine.opening import absolute, completed
-from weft.engine.resolve import axes_of, inputs_of
 from weft.engine.session import Backends, Options, wanted_steps
-from weft.engine.study import Study
 from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.plan.axes import chosen
@@ -21,6 +17,10 @@ from weft.store.files import FilesStore
 from weft.store.fs import current
 from weft.store.memory import MemoryStore
 from weft.store.record import RunDirectory, StepRecord
+from weft.study import compare
+from weft.study.opening import absolute, completed
+from weft.study.resolve import axes_of, inputs_of
+from weft.study.study import Study
 
 BLOCKS_PER_JOB = 64  # at most, as the driver sends them
 

@@ -13,13 +13,13 @@ from typing import Any
 from weft.backends.following import follow
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
-from weft.engine.opening import keep_code
 from weft.engine.remote import Place, bundle, hello, run_remote
-from weft.engine.study import Study
 from weft.engine.worker import run_job
 from weft.errors import InvalidInput, WeftError
 from weft.store.fs import current
 from weft.store.record import RunDirectory
+from weft.study.opening import keep_code
+from weft.study.study import Study
 
 
 @dataclass(eq=False)

@@ -13,9 +13,9 @@ from typing import Any
 
 from weft.backends.following import alive, running
 from weft.engine.jobs import Job, Report
-from weft.engine.study import Study
 from weft.errors import RunMismatch, StoreError
 from weft.plan.axes import Axis
+from weft.study.study import Study
 
 KEPT_STUDIES = 4
 
@@ -63,10 +63,10 @@ def bundle(study: Study) -> bytes:
 
 
 def _study(place: Place) -> Study:
-    from weft.engine.opening import load_study
     from weft.model.graph import Graph
     from weft.store.fs import current
     from weft.store.memory import Courier
+    from weft.study.opening import load_study
 
     key = (place.path, place.number, place.key, place.code)
     study = _studies.get(key)
@@ -99,7 +99,7 @@ def check_code(study: Study) -> None:
     RunMismatch
         If a module was edited since.
     """
-    from weft.engine.compare import code_of
+    from weft.study.compare import code_of
 
     for step in study.graph.order:
         record = study.records[step.name]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from weft.engine.study import Study
-from weft.engine.tracks import Track
 from weft.model.step import Step
 from weft.plan.blocks import Positions
 from weft.store.commits import DONE, FAILED
+from weft.study.study import Study
+from weft.study.tracks import Track
 
 
 class Retry:

@@ -17,8 +17,6 @@ from weft.engine.events import Emitter, EventLog
 from weft.engine.jobs import FLUSH_SECONDS, Settings
 from weft.engine.lease import Lease
 from weft.engine.pools import Pool
-from weft.engine.study import Study
-from weft.engine.tracks import Track
 from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
@@ -26,6 +24,8 @@ from weft.plan.axes import chosen
 from weft.plan.dataflow import fuse
 from weft.store.fs import current
 from weft.store.record import refusals
+from weft.study.study import Study
+from weft.study.tracks import Track
 
 QUICK_SECONDS = 1.5  # less work than this is done before another process has started
 

@@ -13,24 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Arguments, Fetcher, Item, Single, injected
 from weft.engine.batches import BatchLane
 from weft.engine.calls import positional, returning
 from weft.engine.committing import Committer, Work
-from weft.engine.context import Context, generator
+from weft.engine.context import Context
 from weft.engine.control import Control
 from weft.engine.failures import ElementCancelled, Mark, with_timeout
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
 from weft.engine.printed import keeping
-from weft.engine.study import Study
 from weft.errors import CorruptResult
-from weft.model.columns import SequenceColumn
 from weft.model.resources import Resources
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Grid, positions
 from weft.store.commits import DONE
 from weft.store.fs import current as current_fs
+from weft.study.arguments import Arguments, Fetcher, Item, Single, injected
+from weft.study.streams import generator
+from weft.study.study import Study
+from weft.values.columns import SequenceColumn
 
 HOST = platform.node()
 
@@ -68,7 +69,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
                 break
             item = left[0]
             first = study.graph.steps[item.steps[0]]
-            grid = provisional(study, first) if job.pilot and first.axes else study.grid(first)
+            grid = study.provisional(first) if job.pilot and first.axes else study.grid(first)
             assert grid is not None
             arguments = (
                 job.arguments[len(job.items) - len(left)] if job.arguments else fetcher.fetch(item, grid)
@@ -313,10 +314,3 @@ def call_arguments(study: Study, step: Step, item: Item) -> dict[str, Any]:
         lane.advance(1)
     values = lanes[-1].arguments(0)
     return {p.argument: value for p, value in zip(step.parameters, values, strict=True)}
-
-
-def provisional(study: Study, step: Step) -> Grid:
-    """The grid of a step whose blocks are not chosen yet: one block of everything."""
-    shape = study.shape(step)
-    assert shape is not None
-    return Grid(shape, tuple(max(1, n) for n in shape))

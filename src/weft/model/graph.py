@@ -256,7 +256,7 @@ class Graph:
 
 
 def _same(a: Any, b: Any) -> bool:
-    from weft.model.content import digest
+    from weft.values.content import digest
 
     try:
         return digest(a) == digest(b)

@@ -300,7 +300,7 @@ def _weft_decorators(origin: Source, node: ast.AST, namespace: Mapping[str, Any]
 
 
 def _content(value: Any) -> str:
-    from weft.model.content import digest
+    from weft.values.content import digest
 
     try:
         return str(digest(value))

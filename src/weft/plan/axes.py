@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from weft.errors import InvalidInput
-from weft.model.columns import Column
+from weft.values.columns import Column
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from weft.model.graph import Graph
 from weft.model.step import Step
-from weft.model.table import Table
 from weft.plan.axes import Axis, Positions
 from weft.plan.blocks import Grid, block_elements, block_shape
 from weft.plan.dataflow import Group
 from weft.plan.drawing import Drawing, draw
+from weft.values.table import Table
 
 QUICK_ELEMENT = 1e-6  # seconds that an element is taken to need before the first ones have run
 

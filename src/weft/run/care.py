@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from weft.engine.opening import absolute, load_study
 from weft.errors import CorruptResult, InvalidInput
-from weft.model.table import Table
 from weft.run import cleaning
 from weft.run.handle import Handle, frozen
 from weft.run.tables import walk
@@ -25,6 +23,8 @@ from weft.store import frames
 from weft.store.fs import TEMPORARY, FileSystem
 from weft.store.layout import CHANGES, CODE, INPUTS, JOBS, LEASE, RESULTS, RUN
 from weft.store.record import RunDirectory
+from weft.study.opening import absolute, load_study
+from weft.values.table import Table
 
 PIECE = 16 << 20  # bytes of a file that are read at once
 _HEX = r"[0-9a-f]{16,}"

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from weft.engine.study import Study
-from weft.engine.survey import Survey
 from weft.errors import CorruptResult
-from weft.model.table import Table
 from weft.plan.blocks import Positions, positions
 from weft.store import frames
 from weft.store.commits import DONE, BlockState, Commit
 from weft.store.layout import CHANGES, CODE, EVENTS, INPUTS, JOBS, RESULTS, SCRATCH, results_folder
 from weft.store.record import RunDirectory
+from weft.study.study import Study
+from weft.study.survey import Survey
+from weft.values.table import Table
 
 FOLDERS = (CHANGES, CODE, INPUTS, RESULTS, EVENTS, JOBS, SCRATCH, "artifacts", "errors", "logs")
 STALE_SECONDS = 3600.0

@@ -7,10 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from weft.engine.session import Options, Session
-from weft.engine.study import Study
-from weft.engine.tracks import Track
 from weft.store.fs import current
 from weft.store.record import RunDirectory
+from weft.study.study import Study
+from weft.study.tracks import Track
 
 OPTIONS = tuple(f.name for f in fields(Options) if f.name != "backend_options")
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher, injected, place
-from weft.engine.context import stream_words
 from weft.engine.failures import brief
-from weft.engine.opening import RecordedFunction
-from weft.engine.study import Study
-from weft.engine.values import Values
-from weft.model.content import digest
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
+from weft.study.arguments import Fetcher, injected, place
+from weft.study.arrays import Values
+from weft.study.opening import RecordedFunction
+from weft.study.streams import stream_words
+from weft.study.study import Study
+from weft.values.content import digest
 
 
 class Explanation(dict[str, Any]):

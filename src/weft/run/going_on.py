@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 from weft.engine.lease import ask_to_stop
-from weft.engine.opening import open_study
 from weft.engine.remote import check_code
 from weft.engine.retrying import Retry
-from weft.engine.study import Study
 from weft.errors import InvalidInput, StoreError
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
@@ -20,6 +18,8 @@ from weft.run.driving import OPTIONS, drive, options_from
 from weft.run.handle import Handle, frozen
 from weft.store.record import Reset
 from weft.store.results import Results
+from weft.study.opening import open_study
+from weft.study.study import Study
 
 FIXED = ("run_dir", "store", "shared")
 RECORDED = ("inputs", "force", "on_change", "seed")

@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher
-from weft.engine.compare import code_of
 from weft.engine.lease import Lease
-from weft.engine.opening import RecordedFunction, load_code, load_study
 from weft.engine.session import Session
-from weft.engine.study import Study
-from weft.engine.survey import Survey, without_stale
-from weft.engine.values import Assembled, Values
 from weft.errors import InvalidInput, RunLocked, UnsafePayload
-from weft.model.columns import concat
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.blocks import Positions
 from weft.run import places
 from weft.store.fs import current
 from weft.store.record import RunDirectory
+from weft.study.arguments import Fetcher
+from weft.study.arrays import Assembled, Values
+from weft.study.compare import code_of
+from weft.study.opening import RecordedFunction, load_code, load_study
+from weft.study.study import Study
+from weft.study.survey import Survey, without_stale
+from weft.values.columns import concat
 
 
 class Handle:

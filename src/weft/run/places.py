@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.study import Study
-from weft.engine.values import Values
 from weft.errors import InvalidInput
 from weft.model.step import nearest
 from weft.plan.blocks import Positions
+from weft.study.arrays import Values
+from weft.study.study import Study
 
 
 def check_axes(what: str, axes: Sequence[str], where: Mapping[str, Any]) -> None:

@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.opening import absolute, load_study
-from weft.engine.survey import Survey
 from weft.errors import CorruptResult, MissingResult
-from weft.model.table import Table
 from weft.run import places
 from weft.run.care import Care, unpacked
 from weft.run.export import Export
@@ -20,6 +17,9 @@ from weft.run.state import Errors
 from weft.run.tables import Tables
 from weft.store.fs import current
 from weft.store.record import RunDirectory
+from weft.study.opening import absolute, load_study
+from weft.study.survey import Survey
+from weft.values.table import Table
 
 
 class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from weft.engine.arguments import Item
 from weft.engine.blame import located
 from weft.engine.calls import positional
 from weft.engine.failures import brief
-from weft.engine.survey import Survey
-from weft.engine.tracks import Count
 from weft.engine.worker import call_arguments
-from weft.model.table import Table
 from weft.store.commits import Commit, Failure
+from weft.study.arguments import Item
+from weft.study.survey import Survey
+from weft.study.tracks import Count
+from weft.values.table import Table
 
 if TYPE_CHECKING:
     from weft.run.handle import Handle

@@ -12,10 +12,7 @@ import numpy as np
 from weft.engine.events import read_events
 from weft.engine.lease import holder
 from weft.engine.printed import read_logs
-from weft.engine.survey import Survey
-from weft.engine.worker import provisional
 from weft.model.step import Step
-from weft.model.table import Table
 from weft.plan.axes import chosen as selected
 from weft.plan.blocks import Positions, positions
 from weft.run.explanation import Explanation, explain
@@ -24,6 +21,8 @@ from weft.run.state import Errors, Status, status_of
 from weft.store.commits import STATES
 from weft.store.layout import SCRATCH, results_folder
 from weft.store.record import Change, RunDirectory
+from weft.study.survey import Survey
+from weft.values.table import Table
 
 
 class Tables(Handle):
@@ -260,7 +259,7 @@ def _states(survey: Survey, step: Step) -> Iterator[tuple[Mapping[str, Positions
     study, track = survey.study, survey.tracks[step.name]
     if track.grid is None:
         if study.shape(step) is not None:
-            grid = provisional(study, step)
+            grid = study.provisional(step)
             local = grid.local(grid.at(0), track.selection)
             yield (
                 dict(zip(step.axes, grid.storage(grid.at(0), local), strict=True)),

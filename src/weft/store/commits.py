@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from weft.errors import CorruptResult
-from weft.model.columns import Column
 from weft.plan.blocks import Block, Positions, positions
+from weft.values.columns import Column
 
 OPEN, DONE, FAILED, BLOCKED = 0, 1, 2, 3
 STATES = ("open", "done", "failed", "blocked")

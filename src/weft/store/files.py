@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import msgpack
 import numpy as np
 
-from weft.model.columns import Column, from_parts
 from weft.plan.blocks import Block
 from weft.store import frames
 from weft.store.commits import Commit, Failure, Payload
 from weft.store.fs import FileSystem
 from weft.store.layout import results_folder
+from weft.values.columns import Column, from_parts
 
 SUFFIX = ".weft"
 SMALL = 1 << 18  # read whole: 131 KB at once take 0.03 ms, opening a file twice 0.08

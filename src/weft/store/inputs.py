@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.model.columns import Column, concat, from_parts
 from weft.store import frames
 from weft.store.fs import FileSystem
+from weft.values.columns import Column, concat, from_parts
 
 CHUNK = 65536  # values that are read, and checked, together
 KEPT = 4

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from weft.model.columns import Column
 from weft.plan.blocks import Block
 from weft.store.commits import Commit, Failure, Payload
+from weft.values.columns import Column
 
 
 class MemoryStore:

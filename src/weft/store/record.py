@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from weft.errors import InvalidInput, StoreError
-from weft.model import content
-from weft.model.columns import Column, from_parts
 from weft.store import frames
 from weft.store.fs import FileSystem
 from weft.store.inputs import CHUNK, StoredColumn
 from weft.store.layout import CHANGES, CODE, FORMAT, INPUTS, RUN
+from weft.values import content
+from weft.values.columns import Column, from_parts
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from weft.errors import CorruptResult
-from weft.model.columns import Column, concat
 from weft.plan.blocks import Block, Grid, Positions
 from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
 from weft.store.record import Reset
+from weft.values.columns import Column, concat
 
 CACHE_BYTES = 256 << 20
 KEPT_STATES = 128

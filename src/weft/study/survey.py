@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher
-from weft.engine.study import Study
-from weft.engine.tracks import Count, Track
-from weft.engine.values import Assembled
-from weft.model.columns import concat
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import Group, fuse, needs, unkept
 from weft.store.commits import DONE, FAILED
+from weft.study.arguments import Fetcher
+from weft.study.arrays import Assembled
+from weft.study.study import Study
+from weft.study.tracks import Count, Track
+from weft.values.columns import concat
 
 
 def tracks_of(

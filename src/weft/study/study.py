@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from weft.errors import ShapeError
-from weft.model.columns import Column
 from weft.model.graph import Graph
 from weft.model.step import Step
 from weft.plan.axes import Axis
 from weft.plan.blocks import Grid
 from weft.store.record import Reset, StepRecord
 from weft.store.results import CommitStore, Results
+from weft.values.columns import Column
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +135,12 @@ class Study:
         shape = self.shape(step)
         block = () if not step.axes else self.blocks.get(step.name)
         return None if shape is None or block is None else Grid(shape, block)
+
+    def provisional(self, step: Step) -> Grid:
+        """The grid of a step whose blocks are not chosen yet: one block of everything."""
+        shape = self.shape(step)
+        assert shape is not None
+        return Grid(shape, tuple(max(1, n) for n in shape))
 
     def array_shape(self, name: str) -> tuple[int, ...] | None:
         """Logical lengths of an array; None while one is unknown."""

@@ -1,6 +1,6 @@
 """How a value of each known type is taken apart into plainer values, and put together again.
 
-`weft.model.content` turns the parts into bytes. The codes are on disk in every run: never renumber them.
+`weft.values.content` turns the parts into bytes. The codes are on disk in every run: never renumber them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import StoreError, UnsafePayload
-from .codecs import Codec
+from weft.errors import StoreError, UnsafePayload
+from weft.values.codecs import Codec
 
 # Not by a rule: what only code restores, a user's codec, a flattened deep value, list and dict.
 PICKLE, CODEC, FLAT, LIST, DICT = 1, 2, 3, 4, 5

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import StoreError
+from weft.errors import StoreError
 
 NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .content_rules import NoRule, rule
+from weft.values.content_rules import NoRule, rule
 
 ARRAY, SCALAR = 53, 52
 

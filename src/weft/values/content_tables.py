@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .content_rules import NoRule, rule
+from weft.values.content_rules import NoRule, rule
 
 
 def _pandas() -> Any:

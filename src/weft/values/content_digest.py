@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .codecs import codec_for
-from .content_arrays import ARRAY, SCALAR, canonical_rows, dtype_spec
-from .content_fold import Cyclic, fold, rule_of
-from .content_rules import CLASS, CODEC, DATACLASS, DICT, FROZENSET, SET, NoRule, dumped, pickled
+from weft.values.codecs import codec_for
+from weft.values.content_arrays import ARRAY, SCALAR, canonical_rows, dtype_spec
+from weft.values.content_fold import Cyclic, fold, rule_of
+from weft.values.content_rules import CLASS, CODEC, DATACLASS, DICT, FROZENSET, SET, NoRule, dumped, pickled
 
 _CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
 INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"

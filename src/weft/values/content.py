@@ -16,12 +16,12 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from ..errors import CorruptResult, StoreError, UnsafePayload, WeftError
-from . import content_arrays, content_tables  # noqa: F401 (their rules register themselves)
-from .codecs import codec_for, get_codec, is_safe
-from .content_digest import canonical, short_hash
-from .content_fold import Cyclic, fold, rule_of
-from .content_rules import (
+from weft.errors import CorruptResult, StoreError, UnsafePayload, WeftError
+from weft.values import content_arrays, content_tables  # noqa: F401 (their rules register themselves)
+from weft.values.codecs import codec_for, get_codec, is_safe
+from weft.values.content_digest import canonical, short_hash
+from weft.values.content_fold import Cyclic, fold, rule_of
+from weft.values.content_rules import (
     BY_CODE,
     CLASS,
     CODEC,

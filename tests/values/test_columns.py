@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.errors import CorruptResult, InvalidInput, ShapeError, UnsafePayload
-from weft.model.columns import (
+from weft.values.columns import (
     Column,
     ObjectColumn,
     RangeColumn,
@@ -29,7 +29,7 @@ from weft.model.columns import (
     nested,
     pack,
 )
-from weft.model.content import digest, encode
+from weft.values.content import digest, encode
 
 STRUCT = np.dtype([("a", "<i4"), ("b", ">f8", (2,)), ("c", "U3")])
 NAN_WITH_PAYLOAD = np.frombuffer(b"\x01\0\0\0\0\0\xf8\xff", "<f8")

@@ -27,8 +27,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.errors import CorruptResult, StoreError, UnsafePayload
-from weft.model.codecs import codec_for, get_codec, register_codec
-from weft.model.content import decode, digest, digest_bytes, encode, uses_pickle
+from weft.values.codecs import codec_for, get_codec, register_codec
+from weft.values.content import decode, digest, digest_bytes, encode, uses_pickle
 
 
 class Color(enum.Enum):
@@ -580,7 +580,7 @@ def test_equal_content_has_equal_digests() -> None:
 
 def test_digests_do_not_depend_on_the_process() -> None:
     code = (
-        "import numpy as np; from weft.model.content import digest; import pathlib; "
+        "import numpy as np; from weft.values.content import digest; import pathlib; "
         "print(digest({'b': {'x', 'y', 'zz', None, (1, 'q')}, 'a': [{'k': frozenset('abcdef')}, "
         "np.arange(3.0), pathlib.PurePosixPath('a'), np.longdouble('0.1')]}))"
     )

@@ -13,12 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine import compare
-from weft.engine.growth import column_digest, grown
-from weft.engine.resolve import axes_of, inputs_of
-from weft.engine.study import Input, RecordedInput, Study
 from weft.errors import InvalidInput, StoreError, WiringError
-from weft.model.content import digest, digest_bytes
 from weft.model.graph import Graph
 from weft.model.step import Step
 from weft.plan.axes import Axis
@@ -26,6 +21,11 @@ from weft.store.files import FilesStore
 from weft.store.fs import FileSystem
 from weft.store.memory import MemoryStore
 from weft.store.record import Change, InputRecord, RunDirectory, StepRecord, refusals
+from weft.study import compare
+from weft.study.growth import column_digest, grown
+from weft.study.resolve import axes_of, inputs_of
+from weft.study.study import Input, RecordedInput, Study
+from weft.values.content import digest, digest_bytes
 
 
 def memory_study(graph: Graph, given: Any, name: str, seed: int) -> Study:

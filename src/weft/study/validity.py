@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher
-from weft.engine.study import Study
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions
+from weft.study.arguments import Fetcher
+from weft.study.study import Study
 
 
 def valid(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .codecs import codec_for
-from .content_arrays import ARRAY, OBJECTS
-from .content_rules import BY_CODE, DICT, LIST, NoRule, Rule, rule_for
+from weft.values.codecs import codec_for
+from weft.values.content_arrays import ARRAY, OBJECTS
+from weft.values.content_rules import BY_CODE, DICT, LIST, NoRule, Rule, rule_for
 
 Result = TypeVar("Result")
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weft.engine.study import Input
 from weft.errors import InvalidInput, RunMismatch
-from weft.model.content import digest, digest_bytes
 from weft.model.graph import Graph
 from weft.model.identity import code_digest, explain_code
 from weft.model.step import Step, nearest
 from weft.store.record import Change, StepRecord
 from weft.store.results import CommitStore, Results
+from weft.study.study import Input
+from weft.values.content import digest, digest_bytes
 
 CHOICES = ("error", "rerun", "keep", "replace")
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.arguments import Fetcher, Item
-from weft.engine.study import Study
-from weft.engine.validity import valid
-from weft.engine.worker import provisional
 from weft.model.graph import Read
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
 from weft.plan.dataflow import Group, Need, reads, required, unkept
 from weft.store.commits import DONE, BlockState, Commit
+from weft.study.arguments import Fetcher, Item
+from weft.study.study import Study
+from weft.study.validity import valid
 
 PILOT_CANDIDATES = 4096
 
@@ -176,7 +175,7 @@ class Track:
     def placed(self, item: Item) -> list[Item]:
         """A pilot's item, which counts in one block of everything, in the blocks that were chosen."""
         assert self.grid is not None
-        whole = provisional(self.study, self.first)
+        whole = self.study.provisional(self.first)
         number, local = self.grid.locate(whole.storage(item.block, positions(item.local)))
         return [
             Item.of(item.steps, self.grid.at(block), local[number == block])
@@ -331,7 +330,7 @@ class Track:
 
     def pilots(self, workers: int) -> list[Item]:
         """The first few elements that can run, to learn how long they take: an item for each worker."""
-        grid = provisional(self.study, self.first)
+        grid = self.study.provisional(self.first)
         chosen = self.selection
         total = self.total()
         few = min(total, PILOT_CANDIDATES)

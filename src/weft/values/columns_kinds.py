@@ -1,4 +1,4 @@
-"""The kinds of columns; `weft.model.columns` makes them of values."""
+"""The kinds of columns; `weft.values.columns` makes them of values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 
-from . import content
-from .content_arrays import canonical_rows, dtype_spec, raw
-from .content_digest import COMPLEX, FLOAT, INT, array_tag, scalar_tag, short_hash
+from weft.values import content
+from weft.values.content_arrays import canonical_rows, dtype_spec, raw
+from weft.values.content_digest import COMPLEX, FLOAT, INT, array_tag, scalar_tag, short_hash
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Blob: TypeAlias = "bytes | memoryview"
@@ -39,7 +39,7 @@ def objects(values: Sequence[Any]) -> Array:
 
 
 def _pack(values: list[Any]) -> Column:
-    from .columns import pack  # which stands on this module
+    from weft.values.columns import pack  # which stands on this module
 
     return pack(values, live=True)
 

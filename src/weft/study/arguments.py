@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.context import stream_words
-from weft.engine.study import Study
-from weft.engine.values import Assembled, Values
 from weft.model.annotations import wants
-from weft.model.columns import Column
 from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
+from weft.study.arrays import Assembled, Values
+from weft.study.streams import stream_words
+from weft.study.study import Study
+from weft.values.columns import Column
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Fetcher:
         self, step: Step, name: str, indices: Sequence[str | None], where: Mapping[str, Positions], n: int
     ) -> Column:
         """For each element the part of an array along the axes that are taken whole."""
-        from weft.model.columns import pack
+        from weft.values.columns import pack
 
         axes = self.study.graph.axes[name]
         fixed = [a for a, index in zip(axes, indices, strict=True) if index is not None]

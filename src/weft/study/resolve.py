@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.study import Input
 from weft.errors import InvalidInput, ShapeError
 from weft.model.annotations import scalar_annotation
-from weft.model.columns import from_input, nested
 from weft.model.graph import Graph
 from weft.model.step import nearest
 from weft.plan.axes import Axis
+from weft.study.study import Input
+from weft.values.columns import from_input, nested
 
 
 def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.study import Input
-from weft.model.columns import Column, TypedColumn, concat
-from weft.model.content import digest_bytes
 from weft.plan.axes import Axis, match
 from weft.store.record import AxisRecord, Change, InputRecord, RunDirectory
+from weft.study.study import Input
+from weft.values.columns import Column, TypedColumn, concat
+from weft.values.content import digest_bytes
 
 
 def column_digest(column: Column, shape: tuple[int, ...] = ()) -> str:

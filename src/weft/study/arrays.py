@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from weft.engine.study import Study
-from weft.model.columns import Column, concat
-from weft.model.content import digest, digest_bytes
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
+from weft.study.study import Study
+from weft.values.columns import Column, concat
+from weft.values.content import digest, digest_bytes
 
 
 @dataclass(frozen=True, eq=False)

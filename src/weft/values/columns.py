@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CorruptResult, InvalidInput, ShapeError
-from .columns_kinds import (
+from weft.errors import CorruptResult, InvalidInput, ShapeError
+from weft.values.columns_kinds import (
     Array,
     Buffers,
     Column,
@@ -26,8 +26,8 @@ from .columns_kinds import (
     join,
     objects,
 )
-from .content_arrays import dtype_spec, from_raw, read_dtype
-from .content_rules import NoRule
+from weft.values.content_arrays import dtype_spec, from_raw, read_dtype
+from weft.values.content_rules import NoRule
 
 __all__ = [
     "Column", "ObjectColumn", "RangeColumn", "SequenceColumn", "TextColumn", "TypedColumn", "Unstorable",
