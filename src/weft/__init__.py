@@ -10,6 +10,7 @@ from weft._version import __version__
 _HOMES = {
     "weft.pipeline": ("Pipeline", "Step", "step", "run_pipeline"),
     "weft.model.resources": ("Resources",),
+    "weft.model.sweep": ("Sweep", "grid", "points", "zipped"),
     "weft.engine.context": ("Context",),
     "weft.values.codecs": ("register_codec",),
     "weft.contracts": ("Event",),

@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weft.engine.session import Options
+from weft.engine.session import Options, check_store
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.step import nearest
+from weft.model.varying import swept, varied
 from weft.run.driving import drive
 from weft.run.run import Run
 from weft.store.fs import FileSystem, current
@@ -135,6 +136,7 @@ class Pipeline:
         self,
         inputs: Any = None,
         *,
+        sweep: Any = None,
         run_dir: str | os.PathLike[str] | None = None,
         backend: Any = "auto",
         n_jobs: int | None = None,
@@ -213,9 +215,13 @@ class Pipeline:
             backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
             backend_options,
         )  # fmt: skip
-        _check_store(store, run_dir)
-        study = self._study(inputs, run_dir, seed, on_change, force, shared)
-        return Run(study, drive(study, options, progress, wait), pipeline=self)
+        check_store(store, run_dir)
+        pipe = self
+        if sweep is not None:
+            steps, inputs = swept(self.graph, sweep, inputs)
+            pipe = Pipeline(steps, self.name)
+        study = pipe._study(inputs, run_dir, seed, on_change, force, shared)
+        return Run(study, drive(study, options, progress, wait), pipeline=pipe)
 
     def _study(
         self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool
@@ -228,22 +234,46 @@ class Pipeline:
         directory = RunDirectory(absolute(run_dir), fs)
         return open_study(directory, self.graph, inputs, self.name, seed, on_change, force)
 
-    def plan(self, inputs: Any = None, **options: Any) -> Plan:
+    def plan(self, inputs: Any = None, *, sweep: Any = None, **options: Any) -> Plan:
         """What running would do, with the options of `run`: steps, axes, shapes, blocks, jobs, files.
 
         Computes nothing, and writes nothing; what a run directory already has is counted as done.
         """
+        if sweep is not None:
+            steps, inputs = swept(self.graph, sweep, inputs)
+            return Pipeline(steps, self.name).plan(inputs, **options)
         from weft.engine.planning import planned
 
         given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
         given.apply_defaults()
         o = given.arguments
-        _check_store(o["store"], o["run_dir"])
+        check_store(o["store"], o["run_dir"])
         names = ("backend", "n_jobs", "outputs", "indices", "on_error", "block_size", "backend_options")
         checked = Options(**{name: o[name] for name in names} | {"indices": o["indices"] or {}})
         return planned(
             self.graph, inputs, self.name, o["run_dir"], o["seed"], o["on_change"], o["force"], checked
         )
+
+    def vary(self, *names: str, **axes: str) -> Pipeline:
+        """With study axes, which flow through every step that depends on them, until one reduces them.
+
+        Parameters
+        ----------
+        *names, **axes
+            Inputs with an axis of their own name, the first one outermost; inputs with the names of their axes.
+
+        Examples
+        --------
+        >>> import weft
+        >>> fit = weft.step("loss", mapspec="x[i] -> loss[i]", name="fit")(lambda x, lr: x * lr)
+        >>> weft.Pipeline([fit]).vary("lr")
+        <Pipeline 'pipeline': 1 steps; inputs x, lr>
+          fit: x[i], lr[lr] -> loss[lr, i]
+        """
+        by_axis: dict[str, list[str]] = {}
+        for name, axis in [*((n, n) for n in names), *axes.items()]:
+            by_axis.setdefault(axis, []).append(name)
+        return Pipeline(varied(self.graph, by_axis), self.name)
 
     # Composition
 
@@ -336,7 +366,7 @@ class Pipeline:
 
         return Table(
             {
-                "step": s.name, "mapspec": s.mapspec or "", "inputs": ", ".join(p.name for p in s.inputs),
+                "step": s.name, "mapspec": str(s.spec or ""), "inputs": ", ".join(p.name for p in s.inputs),
                 "outputs": ", ".join(s.outputs), "axes": ", ".join(s.axes),
             }
             for s in self.graph.order
@@ -354,22 +384,10 @@ class Pipeline:
             f"{', '.join(self.graph.inputs) or 'none'}>"
         ]
         lines += [
-            f"  {s.name}: {s.mapspec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}"
+            f"  {s.name}: {s.spec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}"
             for s in self.graph.order
         ]
         return "\n".join(lines)
-
-
-def _check_store(store: Any, run_dir: Any) -> None:
-    known = ("auto", "memory", "files")
-    if store not in known:
-        raise InvalidInput(
-            f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}"
-        )
-    if store == "files" and run_dir is None:
-        raise InvalidInput("store='files' needs a run_dir to keep them in.")
-    if store == "memory" and run_dir is not None:
-        raise InvalidInput("store='memory' keeps nothing in a run_dir: give one or the other.")
 
 
 def run_pipeline(pipeline: Any, inputs: Any = None, **options: Any) -> Run:

@@ -61,6 +61,19 @@ class Options:
         return len(os.sched_getaffinity(0)) if self.n_jobs in (None, -1) else int(self.n_jobs or 1)
 
 
+def check_store(store: Any, run_dir: Any) -> None:
+    """Refuse a store that is unknown, or that does not go with the run directory or its absence."""
+    known = ("auto", "memory", "files")
+    if store not in known:
+        raise InvalidInput(
+            f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}"
+        )
+    if store == "files" and run_dir is None:
+        raise InvalidInput("store='files' needs a run_dir to keep them in.")
+    if store == "memory" and run_dir is not None:
+        raise InvalidInput("store='memory' keeps nothing in a run_dir: give one or the other.")
+
+
 def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
     """The steps that a run must take, given its outputs and indices; None for all.
 

@@ -66,6 +66,8 @@ class Step:
         ``output_picker(returned, name)`` picks one output from what the function returned.
     ignore
         Inputs that reach the function but do not identify a result, such as ``n_threads``.
+    reduce
+        Study axes that this step takes whole: ``"all"``, or names.
     after
         Steps to wait for without using their data.
     sizes
@@ -91,7 +93,7 @@ class Step:
 
     function: Callable[..., Any]
     output_name: str | tuple[str, ...]
-    mapspec: str | None = None
+    mapspec: str | MapSpec | None = None
     name: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     bound: Mapping[str, Any] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class Step:
     scope: str | None = None
     output_picker: Callable[[Any, str], Any] | None = None
     ignore: tuple[str, ...] = ()
+    reduce: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     batch: bool = False
@@ -122,7 +125,7 @@ class Step:
         if default_name == "<lambda>" or not default_name.isidentifier():
             default_name = self.outputs_as_given[0] if self.outputs_as_given else "step"
         object.__setattr__(self, "name", self.name or default_name)
-        for option in ("ignore", "after"):
+        for option in ("ignore", "after", "reduce"):
             value = getattr(self, option)
             object.__setattr__(self, option, (value,) if isinstance(value, str) else tuple(value))
         if isinstance(self.output_name, list):
@@ -210,6 +213,8 @@ class Step:
         """The parsed mapspec, in the pipeline's names."""
         if self.mapspec is None:
             return None
+        if isinstance(self.mapspec, MapSpec):
+            return self.mapspec
         spec = MapSpec.parse(self.mapspec)
         names = {a.name: self._outer(a.name) for a in (*spec.inputs, *spec.outputs)}
         return spec.rename(names)
@@ -243,7 +248,8 @@ class Step:
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The arguments of the function, under the pipeline's names, without the bound ones' sources."""
-        named = [a.name for a in MapSpec.parse(self.mapspec).inputs] if self.mapspec else []
+        given = MapSpec.parse(self.mapspec) if isinstance(self.mapspec, str) else self.mapspec
+        named = [a.name for a in given.inputs] if given else []
         if self._signature is None:
             return tuple(Parameter(self._outer(name), name) for name in named)
         found, extra = [], False
@@ -311,5 +317,5 @@ class Step:
 
     def __repr__(self) -> str:
         made = ", ".join(self.outputs)
-        wiring = self.mapspec or f"{', '.join(p.name for p in self.inputs)} -> {made}"
+        wiring = str(self.spec) if self.spec else f"{', '.join(p.name for p in self.inputs)} -> {made}"
         return f"<Step {self.name}: {wiring}>"

@@ -110,8 +110,8 @@ def _check_whole(graph: Graph, name: str, value: Any) -> None:
             raise InvalidInput(
                 f"step {step.name!r} takes {name!r} as one {kind}, but was given a {type(value).__name__} of "
                 f"{len(value)}. "
-                f'Run along it as data: mapspec="{name}[i] -> {step.outputs[0]}[i]"; or, with '
-                f"the release that brings sweeps, as a study: sweep=weft.grid({name}=[...])."
+                f'Run along it as data: mapspec="{name}[i] -> {step.outputs[0]}[i]"; or '
+                f"as a study: sweep=weft.grid({name}=[...])."
             )
 
 
