@@ -7,21 +7,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weft.engine.session import Options, check_store
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.step import nearest
 from weft.model.varying import swept, varied
-from weft.run.driving import drive
-from weft.run.run import Run
-from weft.store.fs import FileSystem, current
-from weft.store.record import RunDirectory
-from weft.study import compare
-from weft.study.opening import absolute, memory_study, open_study
 
 if TYPE_CHECKING:
     from weft.plan.plan import Plan
+    from weft.run.run import Run
 
 CONFIGURABLE = frozenset(
     [
@@ -211,28 +205,22 @@ class Pipeline:
         RunLocked
             When another driver works on the directory.
         """
+        # Not above: building pipelines needs half of weft only, which takes a quarter of the time to import.
+        from weft.engine.session import Options
+        from weft.run.starting import start
+
         options = Options(
             backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
             backend_options,
         )  # fmt: skip
-        check_store(store, run_dir)
         pipe = self
         if sweep is not None:
             steps, inputs = swept(self.graph, sweep, inputs)
             pipe = Pipeline(steps, self.name)
-        study = pipe._study(inputs, run_dir, seed, on_change, force, shared)
-        return Run(study, drive(study, options, progress, wait), pipeline=pipe)
-
-    def _study(
-        self, inputs: Any, run_dir: Any, seed: int | None, on_change: str, force: Any, shared: bool
-    ) -> Any:
-        if run_dir is None:
-            compare.forced_steps(self.graph, force)
-            compare.check_choice(on_change)
-            return memory_study(self.graph, inputs, self.name, seed or 0)
-        fs = FileSystem(current().disk, shared=True) if shared else current()
-        directory = RunDirectory(absolute(run_dir), fs)
-        return open_study(directory, self.graph, inputs, self.name, seed, on_change, force)
+        return start(
+            pipe, inputs, options, run_dir=run_dir, store=store, seed=seed, on_change=on_change, force=force,
+            shared=shared, progress=progress, wait=wait,
+        )  # fmt: skip
 
     def plan(self, inputs: Any = None, *, sweep: Any = None, **options: Any) -> Plan:
         """What running would do, with the options of `run`: steps, axes, shapes, blocks, jobs, files.
@@ -243,6 +231,7 @@ class Pipeline:
             steps, inputs = swept(self.graph, sweep, inputs)
             return Pipeline(steps, self.name).plan(inputs, **options)
         from weft.engine.planning import planned
+        from weft.engine.session import Options, check_store
 
         given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
         given.apply_defaults()
@@ -260,7 +249,7 @@ class Pipeline:
         Parameters
         ----------
         *names, **axes
-            Inputs with an axis of their own name, the first one outermost; inputs with the names of their axes.
+            Inputs with an axis of their own name, the first outermost; inputs with the names of their axes.
 
         Examples
         --------

@@ -88,10 +88,15 @@ class Disk:
 
     def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
         """Bytes of a file from `offset`: at most `size` of them, or all."""
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             if offset:
                 file.seek(offset)
-            return file.read(size)
+            if size < 0:
+                return file.readall()
+            data: bytes = file.read(size) or b""
+            while len(data) < size and (more := file.read(size - len(data))):
+                data += more
+            return data
 
     def size(self, path: str) -> int:
         """Length of a file in bytes."""
