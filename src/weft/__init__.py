@@ -10,7 +10,9 @@ from weft._version import __version__
 _HOMES = {
     "weft.pipeline": ("Pipeline", "Step", "step", "run_pipeline"),
     "weft.model.resources": ("Resources",),
+    "weft.model.expansion": ("expand", "register_expansion"),
     "weft.model.sweep": ("Sweep", "grid", "points", "zipped"),
+    "weft.model.labelled": ("Labelled", "Lazy"),
     "weft.engine.context": ("Context",),
     "weft.values.codecs": ("register_codec",),
     "weft.contracts": ("Event",),

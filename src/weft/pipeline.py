@@ -11,6 +11,7 @@ from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.step import nearest
+from weft.model.sweep import axis_name
 from weft.model.varying import swept, varied
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Pipeline:
             backend_options,
         )  # fmt: skip
         pipe = self
-        if sweep is not None:
+        if sweep is not None or self.graph.has_config:
             steps, inputs = swept(self.graph, sweep, inputs)
             pipe = Pipeline(steps, self.name)
         return start(
@@ -227,7 +228,7 @@ class Pipeline:
 
         Computes nothing, and writes nothing; what a run directory already has is counted as done.
         """
-        if sweep is not None:
+        if sweep is not None or self.graph.has_config:
             steps, inputs = swept(self.graph, sweep, inputs)
             return Pipeline(steps, self.name).plan(inputs, **options)
         from weft.engine.planning import planned
@@ -260,7 +261,7 @@ class Pipeline:
           fit: x[i], lr[lr] -> loss[lr, i]
         """
         by_axis: dict[str, list[str]] = {}
-        for name, axis in [*((n, n) for n in names), *axes.items()]:
+        for name, axis in [*((n, axis_name([n])) for n in names), *axes.items()]:
             by_axis.setdefault(axis, []).append(name)
         return Pipeline(varied(self.graph, by_axis), self.name)
 

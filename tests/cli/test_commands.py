@@ -104,6 +104,19 @@ def test_plan(study: str, weft: Weft, failed: str) -> None:
     assert told["n_elements"] == 10**9 + 1 and told["steps"][0]["name"] == "scale"
 
 
+def test_sweep(study: str, weft: Weft, tmp_path: Path) -> None:
+    where = tmp_path / "swept"
+    axes = ("--sweep", "k=0.5,1", "--sweep", "wait=0:1")
+    planned = weft("plan", f"{study}:pipe", "x=[1, 2]", *axes, "--json")
+    assert json.loads(planned.stdout)["n_elements"] == 2 * 2 + 2
+    weft("run", f"{study}:pipe", "x=[1, 2]", *axes, "--run-dir", where, "--quiet")
+    assert library.open_run(where)["total"].tolist() == [[3.0], [6.0]]
+    weft("run", f"{study}:pipe", "x=[1, 2]", *axes, "--sweep", "k=3", status=2)
+    refused = weft("run", f"{study}:pipe", "x=[1, 2]", "--sweep", "kk=1:3", status=2)
+    assert "Did you mean 'k'" in refused.stderr
+    assert "without stop" in " ".join(weft("run", "--help").output.split())
+
+
 def test_status_and_errors(weft: Weft, failed: str) -> None:
     assert weft("status", failed).stdout.startswith("failed\nstep")
     told = json.loads(weft("status", failed, "--json").stdout)

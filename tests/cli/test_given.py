@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft import InvalidInput
-from weft.cli.given import parsed, pipeline, values
+from weft.cli.given import parsed, pipeline, several, sweep, values
 
 literals = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -62,6 +62,52 @@ def test_names_and_values() -> None:
 def test_what_is_no_input_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         values(arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("0.1,0.2", [0.1, 0.2]),
+        ("1,1.0,True,01,'1'", [1, 1.0, True, "01", "1"]),
+        ("sgd,adam", ["sgd", "adam"]),
+        ("sgd,", ["sgd"]),
+        ("inf,1e-3", [math.inf, 0.001]),
+        ("(1, 2),(3,)", [(1, 2), (3,)]),
+        ("[1, 2]", [[1, 2]]),
+        ("7", [7]),
+        ("a:b", ["a:b"]),
+        ("'1:3'", ["1:3"]),
+        ("1:10", range(1, 10)),
+        ("1:10:2", range(1, 10, 2)),
+        ("3:-1:-1", range(3, -1, -1)),
+        ("range(2, 5)", range(2, 5)),
+    ],
+)
+def test_values_along_a_study_axis(text: str, wanted: Any) -> None:
+    found = several("a", text)
+    assert found == wanted and [type(v) for v in found] == [type(v) for v in wanted]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a"], "name=value"),
+        (["a=1", "a=2"], "given twice"),
+        (["a=5:1"], "no values to vary. In start:stop, stop is not included"),
+        (["a="], "no values"),
+        (["a=1:5:0"], "step not 0"),
+        (["a=0.1:1:0.1"], "whole numbers.*a=0.1,0.2"),
+    ],
+)
+def test_what_is_no_study_axis_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        sweep(arguments)
+
+
+def test_several_study_axes_are_a_grid_in_order() -> None:
+    made = sweep(["b=1:3", "m.a=x,y"])
+    assert made.names == ("b", "m_a")
+    assert list(made)[:3] == [{"b": 1, "m.a": "x"}, {"b": 1, "m.a": "y"}, {"b": 2, "m.a": "x"}]
 
 
 def test_files(tmp_path: Path) -> None:

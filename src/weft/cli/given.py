@@ -9,16 +9,18 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
 from weft.errors import InvalidInput
 from weft.model.step import nearest
+from weft.model.sweep import Sweep, grid
 from weft.pipeline import Pipeline, Step
 
 _RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")
 _FLOATS = {"nan", "inf", "-inf"}
+_SPAN = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?(?::[-+]?[\d_.]+(?:[eE][-+]?\d+)?){1,2}")
 
 
 def values(given: Iterable[str]) -> dict[str, Any]:
@@ -29,14 +31,54 @@ def values(given: Iterable[str]) -> dict[str, Any]:
     InvalidInput
         For what is not of that form, a name given twice, or a file that cannot be read.
     """
-    found: dict[str, Any] = {}
+    return {
+        name: _file(name, value[1:]) if value.startswith("@") else parsed(value)
+        for name, value in _named(given).items()
+    }
+
+
+def sweep(given: Iterable[str]) -> Sweep:
+    """The grid of ``name=values`` options, an axis each: see `several`."""
+    return grid(**{name: several(name, text) for name, text in _named(given).items()})
+
+
+def several(name: str, text: str) -> Sequence[Any]:
+    """Values separated by commas, each as `parsed` reads it, or ``start:stop[:step]``, which is a `range`.
+
+    Examples
+    --------
+    >>> several("lr", "0.1,0.2"), several("a", "1:10:4"), several("opt", "sgd,01")
+    ([0.1, 0.2], range(1, 10, 4), ['sgd', '01'])
+    """
+    found: Sequence[Any]
+    whole = parsed(text)
+    if _SPAN.fullmatch(text):
+        try:
+            found = range(*map(int, text.split(":")))
+        except ValueError:
+            raise InvalidInput(
+                f"{name}={text}: start:stop[:step] are whole numbers, step not 0. List others: {name}=0.1,0.2."
+            ) from None
+    elif isinstance(whole, range):
+        found = whole
+    else:
+        as_list = parsed(f"[{text}]")
+        values = text.removesuffix(",").split(",") if text else []
+        found = as_list if isinstance(as_list, list) else [parsed(value) for value in values]
+    if not found:
+        raise InvalidInput(f"{name}={text} has no values to vary. In start:stop, stop is not included.")
+    return found
+
+
+def _named(given: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not all(part.isidentifier() for part in name.split(".")):
             raise InvalidInput(f"{text!r} is not of the form name=value.")
         if name in found:
             raise InvalidInput(f"{name!r} is given twice.")
-        found[name] = _file(name, value[1:]) if value.startswith("@") else parsed(value)
+        found[name] = value
     return found
 
 

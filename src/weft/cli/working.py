@@ -15,6 +15,14 @@ from weft.errors import StepError
 _ERROR = click.Choice(["stop", "cancel", "continue"])
 _CHANGE = click.Choice(["error", "rerun", "keep", "replace"])
 _OPTIONS = [
+    click.option(
+        "--sweep",
+        multiple=True,
+        metavar="NAME=VALUES",
+        help="A study axis: values separated by commas, each a Python literal or text (lr=0.1,0.2), or "
+        "start:stop[:step] as Python's range, without stop (a=1:10 is 1 to 9). Repeated: every combination, "
+        "the first outermost.",
+    ),
     click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. None: in memory."),
     click.option(
         "--backend", "-b", default="auto", show_default=True, help="Where jobs run; see weft backends."
@@ -54,6 +62,10 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("outputs", "force"):
         if name in options:
             options[name] = list(options[name])
+    if "sweep" in options:
+        from weft.cli.given import sweep
+
+        options["sweep"] = sweep(options["sweep"])
     return options
 
 

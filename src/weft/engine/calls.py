@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from weft.errors import ShapeError
+from weft.model.classes import reused
 from weft.model.step import Step
 from weft.values.columns import Column, nested
 
@@ -29,22 +30,25 @@ class Cells:
     shape: tuple[int, ...]
 
 
-def positional(step: Step, names: Sequence[str]) -> Callable[..., Any]:
+def positional(
+    step: Step, names: Sequence[str], instances: dict[str, Any] | None = None
+) -> Callable[..., Any]:
     """The step's function, taking the arguments `names` (in that order) by position.
 
     Keyword-only arguments, and orders that the function does not have, go through a compiled lambda: 40 ns
-    a call, where a dictionary of keywords costs 200.
+    a call, where a dictionary of keywords costs 200. `instances` hold what class steps reuse.
     """
+    function = reused(step.callee, step.name, instances) if step.reuse else step.callee
     by_name = {p.name: p for p in step.parameters}
     front = [p.name for p in step.parameters if not p.keyword][: len(names)]
     if list(names) == front:
-        return step.function
+        return function
     taken = [f"a{i}" for i in range(len(names))]
     passed = []
     for argument, name in zip(taken, names, strict=True):
         passed.append((not by_name[name].keyword and name in front, by_name[name].argument, argument))
     given = ", ".join(f"{parameter}={argument}" for _, parameter, argument in passed)
-    namespace = {"function": step.function}
+    namespace = {"function": function}
     call: Callable[..., Any] = eval(f"lambda {', '.join(taken)}: function({given})", namespace)
     return call
 

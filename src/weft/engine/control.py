@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from weft.engine.jobs import Job
 
@@ -16,6 +17,8 @@ class Control:
         self._stopping = stopping
         self._asked = 0.0
         self.stopped = False
+        # What class steps reuse lives as long as the job.
+        self.instances: dict[str, Any] = {}
 
     def stop(self) -> bool:
         """Whether to stop; looks at most four times a second."""

@@ -124,6 +124,12 @@ def nested_step(
     WiringError
         If a step of the `rest` needs what would be hidden, or if axes that differ would have to be opened.
     """
+    for step in inside:
+        if step.config is not None:
+            raise WiringError(
+                f"Step {step.name!r} has a config, whose axes nest would hide in {name!r}: give its values "
+                "as a sweep, or nest other steps."
+            )
     hidden = {output for step in inside for output in step.outputs if output not in wanted}
     for step in rest:
         lost = [p.name for p in step.inputs if p.name in hidden] + [

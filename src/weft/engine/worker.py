@@ -31,6 +31,7 @@ from weft.store.fs import current as current_fs
 from weft.study.arguments import Arguments, Fetcher, Item, Single, injected
 from weft.study.streams import generator
 from weft.study.study import Study
+from weft.study.whole import Whole
 from weft.values.columns import SequenceColumn
 
 HOST = platform.node()
@@ -184,6 +185,8 @@ def _lane(
             sources.append(made[parameter.name])
         elif isinstance(given, Single):
             sources.append(Constant(given.value))
+        elif isinstance(given, Whole):
+            sources.append(given)
         elif step.batch:
             sources.append(given.to_array())
         else:
@@ -193,7 +196,7 @@ def _lane(
         for axis in step.opened
         if (size := step.sizes.get(axis, study.axes[axis].length)) is not None
     }
-    call = positional(step, names)
+    call = positional(step, names, control.instances)
     if step.timeout is not None:
         call = with_timeout(call, step.timeout, kill=bool(job.driver))
     live = not study.store.durable and not getattr(study.store, "sends", False)

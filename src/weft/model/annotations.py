@@ -48,6 +48,9 @@ _LABELLED_TABLES: dict[tuple[str, str], Want] = {
 _UNRESOLVED_TABLES: tuple[tuple[re.Pattern[str], Want], ...] = (
     (re.compile(r"((xr|xarray)\.)?DataArray"), "dataarray"),
     (re.compile(r"((pd|pandas)\.)?DataFrame"), "dataframe"),
+    (re.compile(r"list\[(weft\.)?Labelled\b.*\]"), "labelled"),
+    (re.compile(r"(weft\.)?Lazy(\[.*\])?"), "lazy"),
+    (re.compile(r"([\w.]+\.)?(Iterator|Iterable|Generator)(\[.*\])?"), "iterator"),
 )
 
 
@@ -146,6 +149,24 @@ def wants(annotation: Any) -> Want:
             return "labelled" if any(map(_is_labelled, typing.get_args(member))) else "list"
         return "iterator" if kind in _ITERATORS else "array"
     return "array"
+
+
+def many_passes(annotation: Any) -> bool:
+    """Whether what is iterated over may be iterated over again: an ``Iterable``, and no ``Iterator``."""
+    return any(
+        re.match(r"([\w.]+\.)?Iterable\b", member.text) is not None
+        if isinstance(member, Unresolved)
+        else _origin(member) is abc.Iterable
+        for member in _union_members(annotation)
+    )
+
+
+def promised(annotation: Any) -> Any:
+    """What a ``Lazy[T]`` loads: `T`; anything for other annotations."""
+    for member in _union_members(annotation):
+        if typing.get_args(member) and wants(member) == "lazy":
+            return typing.get_args(member)[0]
+    return Any
 
 
 def element_fits_whole(annotation: Any) -> bool:

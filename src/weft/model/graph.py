@@ -66,6 +66,7 @@ class Graph:
                     )
         self._check_defaults()
         self._check_annotations()
+        self._check_reduce()
 
     def _add(self, step: Step) -> None:
         if step.name in self.steps:
@@ -164,6 +165,16 @@ class Graph:
             for name, (axes, _) in found.items()
         }
 
+    def _check_reduce(self) -> None:
+        for step in self.order:
+            known = {axis for p in step.inputs for axis in self.axes.get(p.name, ())}
+            for axis in step.reduce:
+                if axis in step.axes or axis in known:
+                    raise WiringError(
+                        f"step {step.name!r}: {axis!r} in reduce is a data axis, not a study axis. "
+                        "To take it whole, say ':' in the mapspec."
+                    )
+
     def _check_defaults(self) -> None:
         seen: dict[str, tuple[Any, str]] = {}
         for step in self.order:
@@ -207,6 +218,11 @@ class Graph:
                 if p.name not in self.producer:
                     found.setdefault(p.name, []).append((step, p))
         return found
+
+    @property
+    def has_config(self) -> bool:
+        """Whether a step has a config, which becomes inputs and study axes before a run."""
+        return any(step.config is not None for step in self.order)
 
     @property
     def outputs(self) -> tuple[str, ...]:

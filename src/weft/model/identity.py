@@ -204,7 +204,7 @@ def _describe_class(cls: type) -> tuple[str, References]:
         return f"class {cls.__qualname__}", references
     references |= reads_of(body, namespace, closure) | imports_of(origin, node, namespace)
     references |= _changed(node, references, namespace)
-    return f"class {origin.text(node)}", references
+    return f"class {origin.text(node, _weft_decorators(origin, node, namespace))}", references
 
 
 def _describe_built_in(value: Any, label: str) -> tuple[str, References]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from weft.errors import InvalidInput, WiringError
 from weft.model.annotations import Unresolved, resolve_annotations
+from weft.model.classes import ClassCall, is_class_step
+from weft.model.expansion import names_in
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.resources import Resources
 
@@ -52,7 +54,8 @@ class Step:
     Parameters
     ----------
     function
-        Any callable.
+        Any callable. A class with a method ``run`` is a class step: both `__init__` and ``run`` are wired by
+        name.
     output_name
         A name, or a tuple of names when the function returns a tuple or a dict by name.
     mapspec
@@ -64,6 +67,9 @@ class Step:
         Other defaults; arguments fixed for good; ``{argument: name}``; a prefix ``scope.`` for every name.
     output_picker
         ``output_picker(returned, name)`` picks one output from what the function returned.
+    config
+        A dict, a list of dicts or a Sweep of this step's own parameters: lists become study axes
+        ``step_parameter``, by the rules of `weft.expand`. Keys that begin with ``_`` are ignored inputs.
     ignore
         Inputs that reach the function but do not identify a result, such as ``n_threads``.
     reduce
@@ -72,6 +78,9 @@ class Step:
         Steps to wait for without using their data.
     sizes
         Lengths of the axes that this step opens, if they are known.
+    reuse
+        A class step keeps its instance for all elements of a job, while the arguments of `__init__` stay the
+        same; otherwise each element has a new one.
     batch
         The function takes and returns arrays for many elements at once.
     allow_missing
@@ -100,10 +109,12 @@ class Step:
     renames: Mapping[str, str] = field(default_factory=dict)
     scope: str | None = None
     output_picker: Callable[[Any, str], Any] | None = None
+    config: Any = None
     ignore: tuple[str, ...] = ()
     reduce: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    reuse: bool = False
     batch: bool = False
     allow_missing: bool = False
     keep: bool = True
@@ -125,6 +136,11 @@ class Step:
         if default_name == "<lambda>" or not default_name.isidentifier():
             default_name = self.outputs_as_given[0] if self.outputs_as_given else "step"
         object.__setattr__(self, "name", self.name or default_name)
+        if self.reuse and not isinstance(self.callee, ClassCall):
+            raise WiringError(
+                f"step {self.name!r}: reuse=True keeps the instance of a class with a method run; "
+                f"{default_name!r} is none."
+            )
         for option in ("ignore", "after", "reduce"):
             value = getattr(self, option)
             object.__setattr__(self, option, (value,) if isinstance(value, str) else tuple(value))
@@ -132,6 +148,8 @@ class Step:
             object.__setattr__(self, "output_name", tuple(self.output_name))
         self._check_options()
         self._check_names()
+        for key in names_in(self.config) if self.config is not None else ():
+            self.configurable(key)
 
     def _check_options(self) -> None:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
@@ -234,16 +252,22 @@ class Step:
         return self.spec.input_spec(name) if self.spec else None
 
     @cached_property
+    def callee(self) -> Callable[..., Any]:
+        """What an element calls: the function, or what makes and runs an instance of a class step."""
+        return ClassCall(self.function) if is_class_step(self.function) else self.function
+
+    @cached_property
     def _signature(self) -> list[inspect.Parameter] | None:
+        callee = self.callee
         try:
-            return list(inspect.signature(self.function).parameters.values())
+            return list(inspect.signature(callee).parameters.values())
         except (ValueError, TypeError):
             return None
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
         """Resolved annotations of the function, ``return`` included."""
-        return resolve_annotations(self.function)
+        return resolve_annotations(self.callee)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -267,9 +291,13 @@ class Step:
         name = self._outer(p.name)
         default = self.defaults.get(p.name, self.defaults.get(name, p.default))
         annotation = self.annotations.get(p.name, REQUIRED)
-        return Parameter(
-            name, p.name, p.kind is p.KEYWORD_ONLY, default, annotation, self._injection(p.name, annotation)
-        )
+        injected = self._injection(p.name, annotation)
+        if injected and isinstance(self.callee, ClassCall) and p.name in self.callee.configured:
+            raise WiringError(
+                f"step {self.name!r}: {p.name!r} is made anew for each element, so run can take it, "
+                "__init__ cannot."
+            )
+        return Parameter(name, p.name, p.kind is p.KEYWORD_ONLY, default, annotation, injected)
 
     def _injection(self, argument: str, annotation: Any) -> str | None:
         if argument == self.resources_variable:
@@ -298,6 +326,17 @@ class Step:
         """The value fixed by ``bound``."""
         bound = self.bound
         return bound[parameter.argument] if parameter.argument in bound else bound[parameter.name]
+
+    def configurable(self, key: str) -> Parameter:
+        """The parameter that a key of a config means: its name, or with an underscore in front."""
+        by_name = {name: p for p in self.inputs for name in (p.name, p.argument)}
+        found = by_name.get(key) or by_name.get(key.removeprefix("_"))
+        if found is None:
+            raise WiringError(
+                f"step {self.name!r}: config names {key!r}, which it does not take. It takes: "
+                f"{', '.join(p.name for p in self.inputs) or 'nothing'}.{nearest(key, by_name)}"
+            )
+        return found
 
     def ignores(self, parameter: Parameter) -> bool:
         """Whether the argument is no part of what identifies a result."""

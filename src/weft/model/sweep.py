@@ -28,6 +28,10 @@ class StudyAxis:
     name: str
     values: Mapping[str, Sequence[Any]]
 
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise InvalidInput(f"The axis {self.name!r} of a sweep varies nothing: name an input for it.")
+
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
 
@@ -40,8 +44,9 @@ class StudyAxis:
 class Sweep:
     """Study axes and their values, made by `grid`, `zipped` and `points`.
 
-    ``a * b`` crosses two sweeps, ``a + b`` puts their points one after the other on one axis. `len` is the
-    number of combinations, and iteration gives each as a dict, the last axis fastest.
+    ``a * b`` crosses two sweeps, ``a + b`` puts their points one after the other on one axis, named ``point``
+    unless both have it. `len` is the number of combinations, and iteration gives each as a dict, the last
+    axis fastest.
 
     Examples
     --------
@@ -83,11 +88,7 @@ class Sweep:
         return math.prod(len(axis) for axis in self.axes)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        rows = [
-            [dict(zip(a.values, row, strict=True)) for row in zip(*a.values.values(), strict=True)]
-            for a in self.axes
-        ]
-        for combination in itertools.product(*rows):
+        for combination in itertools.product(*(axis.rows() for axis in self.axes)):
             merged = {name: value for part in combination for name, value in part.items()}
             yield {name: value for name, value in merged.items() if value is not DEFAULT}
 
@@ -95,7 +96,10 @@ class Sweep:
         return Sweep(self.axes + other.axes) if isinstance(other, Sweep) else NotImplemented
 
     def __add__(self, other: Any) -> Sweep:
-        return points([*self, *other]) if isinstance(other, Sweep) else NotImplemented
+        if not isinstance(other, Sweep):
+            return NotImplemented
+        name = self.names[0] if len(self.axes) == 1 and self.names == other.names else "point"
+        return Sweep((_table(name, dict.fromkeys([*self.values, *other.values]), [*self, *other]),))
 
     def named(self, name: str) -> Sweep:
         """The same with another name for its axis.
@@ -114,6 +118,11 @@ class Sweep:
         return f"<Sweep of {len(self)}: {axes}>"
 
 
+def axis_name(names: Iterable[str]) -> str:
+    """What the axis of some inputs is called; a scoped input has a dot, and no index of a mapspec has."""
+    return "_".join(names).replace(".", "_")
+
+
 def grid(**values: Iterable[Any]) -> Sweep:
     """Every combination: an axis for each input, the first one outermost.
 
@@ -123,7 +132,9 @@ def grid(**values: Iterable[Any]) -> Sweep:
     >>> len(weft.grid(lr=[0.1, 0.01], batch=[16, 32, 64]))
     6
     """
-    return Sweep(tuple(StudyAxis(name, {name: _listed(name, given)}) for name, given in values.items()))
+    return Sweep(
+        tuple(StudyAxis(axis_name([name]), {name: _listed(name, given)}) for name, given in values.items())
+    )
 
 
 def zipped(**values: Iterable[Any]) -> Sweep:
@@ -139,7 +150,7 @@ def zipped(**values: Iterable[Any]) -> Sweep:
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {n}" for name, n in lengths.items())
         raise InvalidInput(f"zipped values have one length: {told}. For all combinations use weft.grid(...).")
-    return Sweep((StudyAxis("_".join(listed), listed),)) if listed else Sweep(())
+    return Sweep((StudyAxis(axis_name(listed), listed),)) if listed else Sweep(())
 
 
 def points(table: Any) -> Sweep:
@@ -153,8 +164,11 @@ def points(table: Any) -> Sweep:
     rows = list(table)
     if not all(isinstance(row, Mapping) for row in rows):
         raise InvalidInput("points takes dicts of values by name, or a DataFrame.")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return Sweep((StudyAxis("point", {name: [row.get(name, DEFAULT) for row in rows] for name in names}),))
+    return Sweep((_table("point", dict.fromkeys(name for row in rows for name in row), rows),))
+
+
+def _table(axis: str, names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -> StudyAxis:
+    return StudyAxis(axis, {name: [row.get(name, DEFAULT) for row in rows] for name in names})
 
 
 def _listed(name: str, given: Any) -> Sequence[Any]:

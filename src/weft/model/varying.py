@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weft.errors import InvalidInput, WiringError
+from weft.model.configuring import configured
 from weft.model.graph import Graph
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.step import Step, nearest
@@ -26,13 +27,14 @@ def varied(graph: Graph, axes: Mapping[str, Sequence[str]]) -> list[Step]:
     Raises
     ------
     WiringError
-        For an input that does not exist, an axis name that does, or a data axis in ``reduce``.
+        For an input that does not exist, or an axis name that does.
     """
     carried: dict[str, tuple[str, ...]] = {}
     for axis, names in axes.items():
         if axis in graph.openers or any(axis in known for known in graph.axes.values()):
             raise WiringError(
-                f'There is an axis {axis!r} already. Name the new one: vary({names[0]}="{names[0]}_study").'
+                f'There is an axis {axis!r} already. Name the new one: vary({names[0]}="{names[0]}_study"), '
+                "or of a sweep .named(...)."
             )
         for name in names:
             if name not in graph.inputs:
@@ -45,31 +47,40 @@ def varied(graph: Graph, axes: Mapping[str, Sequence[str]]) -> list[Step]:
                 raise WiringError(f"{name!r} is no input that could be varied: {why}")
             carried[name] = (*carried.get(name, ()), axis)
     order = list(axes)
-    found = []
-    for step in graph.order:
-        new = _carry(graph, step, carried, order)
-        found.append(new)
-    return found
+    return [_carry(graph, step, carried, order) for step in graph.order]
 
 
 def swept(graph: Graph, sweep: Any, inputs: Any) -> tuple[list[Step], dict[str, Any]]:
-    """The steps along the axes of a sweep, and the inputs with its values.
+    """The steps along the axes of a sweep and of their configs, and the inputs with the values along them.
 
     Raises
     ------
     InvalidInput
         For something that is no sweep, or an input that is given twice or lacks a default.
     """
+    if sweep is None:
+        sweep = Sweep(())
     if not isinstance(sweep, Sweep):
         raise InvalidInput(f"sweep is made by weft.grid, weft.zipped or weft.points, got {sweep!r}.")
     if inputs is not None and not isinstance(inputs, Mapping):
-        raise InvalidInput("With a sweep, inputs are a mapping by name.")
-    twice = [name for name in sweep.values if name in (inputs or {})]
-    if twice:
-        raise InvalidInput(f"{twice[0]!r} is an input and varied by the sweep: take it out of one of them.")
-    steps = varied(graph, {axis.name: list(axis.values) for axis in sweep.axes})
-    values = {name: _with_defaults(graph, name, given) for name, given in sweep.values.items()}
-    return steps, {**(inputs or {}), **values}
+        raise InvalidInput("With a sweep or a config, inputs are a mapping by name.")
+    graph, axes, values = configured(graph)
+    for where, names in (("sweep", list(sweep.values)), ("config", list(values))):
+        twice = [name for name in names if name in (inputs or {})]
+        if twice:
+            raise InvalidInput(
+                f"{twice[0]!r} is an input and varied by the {where}: take it out of one of them."
+            )
+    own = {axis.name: list(axis.values) for axis in sweep.axes}
+    if not own.keys().isdisjoint(axes) or not sweep.values.keys().isdisjoint(values):
+        raise InvalidInput(
+            f"The sweep varies what a config does: {', '.join(own)}. Take it out of one of them."
+        )
+    varying = {**values, **sweep.values}
+    steps = varied(graph, {**own, **axes})
+    along = {name for names in (*own.values(), *axes.values()) for name in names}
+    found = {n: _with_defaults(graph, n, v) if n in along else v for n, v in varying.items()}
+    return steps, {**(inputs or {}), **found}
 
 
 def _with_defaults(graph: Graph, name: str, values: Sequence[Any]) -> Sequence[Any]:
@@ -85,7 +96,6 @@ def _with_defaults(graph: Graph, name: str, values: Sequence[Any]) -> Sequence[A
 def _carry(graph: Graph, step: Step, carried: dict[str, tuple[str, ...]], order: Sequence[str]) -> Step:
     names = [p.name for p in step.parameters if not step.is_bound(p) and carried.get(p.name)]
     incoming = [axis for axis in order if any(axis in carried[name] for name in names)]
-    _check_reduce(graph, step)
     reduced = set(incoming) if "all" in step.reduce else set(step.reduce)
     kept = [axis for axis in incoming if axis not in reduced]
     for output in step.outputs:
@@ -98,26 +108,18 @@ def _carry(graph: Graph, step: Step, carried: dict[str, tuple[str, ...]], order:
         front = tuple(
             axis if axis in kept else None for axis in carried.get(p.name, ()) if not step.is_bound(p)
         )
-        if given is None and not front:
+        if given is None and not any(front):
             continue
         behind = given.indices if given else (None,) * len(graph.axes.get(p.name, ()))
-        if any(index is not None for index in (*front, *behind)):
-            inputs.append(ArraySpec(p.name, (*front, *behind)))
+        inputs.append(ArraySpec(p.name, (*front, *behind)))
     outputs = tuple(
         ArraySpec(name, (*kept, *(_indices(step, name))), ragged=_ragged(step, name)) for name in step.outputs
     )
+    # An axis that is reduced now is an ordinary one for whoever varies the new steps again.
+    left = tuple(axis for axis in step.reduce if axis not in incoming)
     if not inputs and not any(array.indices for array in outputs):
-        return step.replace(mapspec=None)
-    return step.replace(mapspec=MapSpec(tuple(inputs), outputs))
-
-
-def _check_reduce(graph: Graph, step: Step) -> None:
-    for axis in step.reduce:
-        if axis in step.axes or any(axis in graph.axes.get(p.name, ()) for p in step.parameters):
-            raise WiringError(
-                f"step {step.name!r}: {axis!r} in reduce is a data axis, not a study axis. "
-                "To take it whole, say ':' in the mapspec."
-            )
+        return step.replace(mapspec=None, reduce=left)
+    return step.replace(mapspec=MapSpec(tuple(inputs), outputs), reduce=left)
 
 
 def _indices(step: Step, output: str) -> tuple[str | None, ...]:

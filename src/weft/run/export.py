@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from weft.errors import InvalidInput
 from weft.run.handle import Handle
 from weft.store.fs import TEMPORARY, current
+from weft.study.labels import columns, coordinates, dims, filled, needed
 
 
 class Export(Handle):
@@ -35,10 +35,10 @@ class Export(Handle):
         ImportError
             If xarray is not installed.
         """
-        xr = _needed("xarray", "labels")
+        xr = needed("xarray", "labels")
         arrays = self._arrays(names or self._shaped())
         axes = self._study.graph.axes
-        data = {name: (_dims(name, axes.get(name, ()), array), array) for name, array in arrays.items()}
+        data = {name: (dims(name, axes.get(name, ()), array), array) for name, array in arrays.items()}
         used = {dim for dims, _ in data.values() for dim in dims}
         return xr.Dataset(data, coords=self._coordinates(used, set(data)), attrs={"name": self._study.name})
 
@@ -55,7 +55,7 @@ class Export(Handle):
         ImportError
             If pandas is not installed.
         """
-        pd = _needed("pandas", "labels")
+        pd = needed("pandas", "labels")
         study, axes_of = self._sync(), self._study.graph.axes
         if not names:
             shaped = self._shaped()
@@ -64,24 +64,13 @@ class Export(Handle):
         arrays = self._arrays(names)
         axes = list(dict.fromkeys(axis for name in names for axis in axes_of.get(name, ())))
         shape = tuple(study.axes[axis].length or 0 for axis in axes)
-        inputs = [
-            n
+        inputs = {
+            n: (given.axes, self._values.whole(n).array())
             for n, given in study.inputs.items()
             if given.axes and set(given.axes) <= set(axes) and n not in names
-        ]
-        labelled = {study.inputs[n].axes[0] for n in inputs if len(study.inputs[n].axes) == 1}
-        columns: dict[str, Any] = {}
-        for place, axis in enumerate(axes):
-            if axis not in labelled:
-                columns[axis] = _spread(np.arange(shape[place]), (axis,), axes, shape)
-        for name in inputs:
-            columns[name] = _spread(
-                _cells(self._values.whole(name).array(), len(axes_of[name])), axes_of[name], axes, shape
-            )
-        for name, array in arrays.items():
-            own = axes_of.get(name, ())
-            columns[name] = _spread(_cells(array, len(own)), own, axes, shape)
-        return pd.DataFrame(columns)
+        }
+        placed = {name: (axes_of.get(name, ()), array) for name, array in arrays.items()}
+        return pd.DataFrame(columns(axes, shape, inputs, placed))
 
     def to_zarr(self, path: str | os.PathLike[str], *names: str) -> None:
         """Write results as a Zarr store, which ``xarray.open_zarr`` opens.
@@ -93,7 +82,7 @@ class Export(Handle):
         ImportError
             If xarray or zarr is not installed.
         """
-        _needed("zarr", "zarr")
+        needed("zarr", "zarr")
         dataset = self.to_xarray(*names)
         for name, array in dataset.variables.items():
             if array.dtype.kind == "U":  # Zarr's format knows text of any length, not NumPy's of a fixed one
@@ -116,7 +105,7 @@ class Export(Handle):
         ImportError
             If pandas or pyarrow is not installed.
         """
-        pyarrow = _needed("pyarrow", "parquet")
+        pyarrow = needed("pyarrow", "parquet")
         frame = self.to_dataframe(*names)
         with _new(path) as place:
             try:
@@ -143,35 +132,13 @@ class Export(Handle):
             elif assembled.present is not None and not len(assembled.present):
                 found[name] = np.full(assembled.shape, np.nan)
             else:
-                found[name] = _filled(assembled.array())
+                found[name] = filled(assembled.array())
         return found
 
     def _coordinates(self, used: set[str], taken: set[str]) -> dict[str, Any]:
-        """Inputs along the axes; the only one on an axis is its index too."""
-        study, found = self._study, {}
-        for name, given in study.inputs.items():
-            if not given.axes or not set(given.axes) <= used:
-                continue
-            array = self._values.whole(name).array()
-            if name not in taken:
-                found[name] = (_dims(name, given.axes, array), array)
-            alone = [v for v in study.inputs.values() if v.axes == given.axes]
-            if len(given.axes) == 1 and len(alone) == 1 and array.ndim == 1 and _indexable(array):
-                found[given.axes[0]] = (given.axes, array)
-        return found
-
-
-def _needed(package: str, extra: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f"This needs {package}: pip install 'weft[{extra}]'") from error
-
-
-def _dims(name: str, axes: Sequence[str], array: np.ndarray[Any, Any]) -> tuple[str, ...]:
-    return (*axes, *(f"{name}_d{k}" for k in range(array.ndim - len(axes))))
+        """Inputs along the axes that are used."""
+        along = {n: v.axes for n, v in self._study.inputs.items() if v.axes and set(v.axes) <= used}
+        return coordinates({n: (own, self._values.whole(n).array()) for n, own in along.items()}, taken)
 
 
 def _scalar(value: Any) -> np.ndarray[Any, Any]:
@@ -184,56 +151,6 @@ def _scalar(value: Any) -> np.ndarray[Any, Any]:
     held = np.empty((), object)
     held[()] = value
     return held
-
-
-def _filled(array: Any) -> np.ndarray[Any, Any]:
-    """An array with NaN, or NaT, in its holes."""
-    if not isinstance(array, np.ma.MaskedArray):
-        return np.asarray(array)
-    values, holes, kind = np.array(array.data), np.ma.getmaskarray(array), array.dtype.kind
-    if not holes.any():
-        return values
-    if kind in "mM":
-        values[holes] = np.array("NaT", values.dtype)
-        return values
-    if kind in "iu":
-        values = values.astype(np.float64)
-    elif kind not in "fc":
-        values = values.astype(object)
-    values[holes] = np.nan
-    return values
-
-
-def _indexable(array: np.ndarray[Any, Any]) -> bool:
-    if array.dtype != object:
-        return True
-    try:
-        return len({hash(value) for value in array}) >= 0
-    except TypeError:
-        return False
-
-
-def _cells(array: np.ndarray[Any, Any], n_axes: int) -> np.ndarray[Any, Any]:
-    """One object for each element that is an array itself."""
-    if array.ndim == n_axes:
-        return array
-    shape = array.shape[:n_axes]
-    flat = array.reshape(math.prod(shape), *array.shape[n_axes:])
-    held = np.empty(len(flat), object)
-    for place, part in enumerate(flat):
-        held[place] = part
-    return held.reshape(shape)
-
-
-def _spread(
-    array: np.ndarray[Any, Any], own: Sequence[str], axes: Sequence[str], shape: tuple[int, ...]
-) -> Any:
-    """Values of an array along some axes, repeated along the others: one for each row."""
-    order = [own.index(axis) for axis in axes if axis in own]
-    placed = array.transpose(order).reshape(
-        [n if axis in own else 1 for axis, n in zip(axes, shape, strict=True)]
-    )
-    return np.broadcast_to(placed, shape).reshape(-1)
 
 
 @contextlib.contextmanager

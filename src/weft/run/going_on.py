@@ -11,6 +11,7 @@ from weft.engine.lease import ask_to_stop
 from weft.engine.remote import check_code
 from weft.engine.retrying import Retry
 from weft.errors import InvalidInput, StoreError
+from weft.model.configuring import configured
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.blocks import Positions
@@ -54,6 +55,8 @@ class GoingOn(Handle):
         for name in FIXED:
             if name in options:
                 raise InvalidInput(f"resume goes on where the run is; {name!r} cannot be given.")
+        if pipeline is not None:
+            self._check_varied(pipeline.graph, options.get("inputs") or {})
         if self.path is not None and pipeline is not None:
             made: Self = pipeline.run(options.pop("inputs", None), run_dir=self.path, **options)
             return made
@@ -166,6 +169,24 @@ class GoingOn(Handle):
                 found[Reset(s.name, epoch, positions)] = None
             reopened[s.name] = parts
         return tuple(found)
+
+    def _check_varied(self, graph: Graph, given: Any) -> None:
+        """Refuse a pipeline that would take whole what the run varies: it would be called with the list."""
+        graph, _, configs = configured(graph)
+        found = {}
+        for name in graph.inputs:
+            recorded = self._study.graph.axes.get(name, ())
+            more = len(recorded) - len(graph.axes.get(name, ()))
+            if more > 0 and name in self._study.inputs and name not in given and name not in configs:
+                found[name] = recorded[0]
+        if found:
+            ordered = sorted(found, key=lambda name: list(self._study.axes).index(found[name]))
+            cure = ", ".join(f'{name}="{found[name]}"' for name in ordered)
+            raise InvalidInput(
+                f"The run varies {ordered[0]!r} along the axis {found[ordered[0]]!r}; the pipeline takes it "
+                f"whole. Go on with pipeline.vary({cure}), or call pipeline.run(...) again with its sweep in "
+                "this run_dir."
+            )
 
     def _study_to_run(self, pipeline: Any, changes: Mapping[str, Any]) -> Study:
         """The study with functions, ready for a driver."""

@@ -162,7 +162,12 @@ class Results:
         return found
 
     def read(
-        self, grid: Grid, output: str, positions: Sequence[Positions], cell: Positions | None = None
+        self,
+        grid: Grid,
+        output: str,
+        positions: Sequence[Positions],
+        cell: Positions | None = None,
+        cache: ColumnCache | None = None,
     ) -> Column:
         """Values of done elements at storage positions (one array for each axis of the step).
 
@@ -170,6 +175,8 @@ class Results:
         ----------
         cell
             For axes that the step opens: which cell of each element.
+        cache
+            What keeps the columns that were read, instead of this object.
         """
         number, local = (
             grid.locate(positions) if positions else (np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -185,7 +192,7 @@ class Results:
             which = np.flatnonzero(number == block) if len(blocks) > 1 else np.arange(len(number))
             state = self.state(grid, grid.at(block))
             for commit, places, part in state.sources(local[which]):
-                column = self.cache.get(self.store, commit, output)
+                column = (cache or self.cache).get(self.store, commit, output)
                 if cell is not None:
                     width = int(np.prod(commit.inner[output]))
                     places = places * width + cell[which[part]]
@@ -193,20 +200,20 @@ class Results:
                 order.append(which[part])
         return arranged(pieces, order)
 
-    def block(self, grid: Grid, block: Block, output: str) -> Column | None:
+    def block(self, grid: Grid, block: Block, output: str, cache: ColumnCache | None = None) -> Column | None:
         """All values of a block in local order; None if some are not there.
 
         Several commits, as pilots and interruptions leave them, are put together within their block only:
         10^6 elements load in 5 ms, where an index for each took 105.
         """
-        state = self.state(grid, block)
+        state, cache = self.state(grid, block), cache or self.cache
         if state.whole is not None and state.whole.done == ((0, grid.size(block)),):
-            return self.cache.get(self.store, state.whole, output)
+            return cache.get(self.store, state.whole, output)
         local = grid.local(block)
         if not state.commits or bool((state.states()[local] != DONE).any()):
             return None
         sources = state.sources(local)
-        pieces = [_taken(self.cache.get(self.store, commit, output), places) for commit, places, _ in sources]
+        pieces = [_taken(cache.get(self.store, commit, output), places) for commit, places, _ in sources]
         return arranged(pieces, [part for _, _, part in sources])
 
     def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:

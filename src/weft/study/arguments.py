@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from weft.model.annotations import wants
+from weft.model.annotations import promised, wants
 from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
 from weft.study.arrays import Assembled, Values
 from weft.study.streams import stream_words
 from weft.study.study import Study
+from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole, parts
 from weft.values.columns import Column
+
+STREAMED = ("iterator", "lazy")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Arguments:
     Attributes
     ----------
     given
-        A `Column` with one value per element, or a `Single`. Arguments made within the chain are absent.
+        A `Column` with one value per element, a `Single`, or a `Whole`, which makes one for each call.
+        Arguments made within the chain are absent.
     digests
         For steps that take computed values whole: 16 bytes for each element, digest of what it read.
     reads
@@ -73,7 +77,7 @@ class Arguments:
         For steps that ask for their context: positions and values along each axis.
     """
 
-    given: dict[tuple[str, str], Column | Single] = field(default_factory=dict)
+    given: dict[tuple[str, str], Column | Single | Whole] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     words: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +140,7 @@ class Fetcher:
 
     def _argument(
         self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int
-    ) -> Column | Single:
+    ) -> Column | Single | Whole:
         study, name = self.study, parameter.name
         if name not in study.graph.producer and name not in study.inputs:
             return Single(parameter.default)
@@ -150,9 +154,42 @@ class Fetcher:
                 if given is not None
                 else Single(self.values.elements(name, {}, 1).tolist()[0])
             )
+        if wants(parameter.annotation) in FORMS:
+            return self._whole(step, parameter, read.indices, where, n)
         if not any(read.indices):
             return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
         return self._rows(step, name, read.indices, where, n)
+
+    def _whole(
+        self,
+        step: Step,
+        parameter: Parameter,
+        indices: Sequence[str | None],
+        where: Mapping[str, Positions],
+        n: int,
+    ) -> Whole:
+        """Axes that are taken whole, as the annotation asks."""
+        name, axes, want = parameter.name, self.study.graph.axes[parameter.name], wants(parameter.annotation)
+        free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
+        labels = {
+            other: (given.axes[0], self.values.whole(other))
+            for other, given in self.study.inputs.items()
+            if len(given.axes) == 1 and given.axes[0] in free
+            if {want, wants(promised(parameter.annotation))} & LABELS
+        }
+        source: Source
+        if len(free) < len(axes):
+            unique, at = {}, {}
+            for axis in axes:
+                if axis not in free:
+                    unique[axis], inverse = np.unique(where[axis], return_inverse=True)
+                    at[axis] = np.broadcast_to(inverse, (n,))
+            source = parts(self.values.assemble(name, unique), axes, at, n)
+        elif want in STREAMED:
+            source = OnDisk(self.values, name)
+        else:
+            source = Held(self.values.whole(name))
+        return Whole(name, parameter.annotation, free, n, source, labels, private=not step.axes)
 
     def _shown(self, step: Step, parameter: Parameter, whole: Assembled, private: bool) -> Any:
         """A whole array as the annotation asks; only a step that runs once may write to it."""
@@ -227,10 +264,12 @@ class Fetcher:
         states = [hashlib.blake2b(digest_size=16) for _ in range(n)] if n else []
         shared = hashlib.blake2b(digest_size=16)
         single = True
+        annotations = {p.name: p.annotation for p in step.parameters}
         for name in self.reads_whole(step):
             indices = self.study.graph.read(step, name).indices
             if not any(indices):
-                shared.update(self.values.content_digest(name))
+                streamed = bool(indices) and wants(annotations[name]) in STREAMED
+                shared.update(self.values.content_digest(name, streamed))
                 continue
             single = False
             for axis, index in zip(self.study.graph.axes[name], indices, strict=True):

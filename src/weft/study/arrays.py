@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,9 +12,15 @@ import numpy as np
 
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
+from weft.store.results import ColumnCache
 from weft.study.study import Study
-from weft.values.columns import Column, concat
+from weft.values.columns import Column, TypedColumn, concat
 from weft.values.content import digest, digest_bytes
+from weft.values.content_arrays import canonical_rows
+from weft.values.content_digest import array_tag, short_hash
+
+STREAMED_BYTES = 1 << 20  # of columns that are kept while an array is read block by block
+STREAMED_ELEMENTS = 16384
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +93,9 @@ class Values:
         self._whole: dict[str, tuple[str, Assembled]] = {}
         self._digests: dict[str, tuple[str, bytes]] = {}
 
-    def elements(self, name: str, positions: Mapping[str, Positions], n: int) -> Column:
+    def elements(
+        self, name: str, positions: Mapping[str, Positions], n: int, cache: ColumnCache | None = None
+    ) -> Column:
         """Values of an array for `n` elements, given their storage positions along its axes.
 
         All of them must be there.
@@ -115,7 +124,7 @@ class Values:
                 cell = cell * (study.axes[axis].size or 0) + positions[axis]
             cell = np.broadcast_to(cell, (n,))
         return study.results[step.name].read(
-            grid, name, [np.broadcast_to(positions[a], (n,)) for a in step.axes], cell
+            grid, name, [np.broadcast_to(positions[a], (n,)) for a in step.axes], cell, cache
         )
 
     def present(
@@ -205,6 +214,32 @@ class Values:
             columns.append(column)
         return Assembled(concat(columns), grid.shape, own=len(columns) > 1)
 
+    def chunks(self, name: str) -> Iterator[tuple[Column, Positions]]:
+        """The values of a whole array in C order with their flat positions, about a block at a time."""
+        study = self.study
+        axes = study.graph.axes.get(name, ())
+        shape = tuple(len(study.axes[a].positions) for a in axes)
+        size, cache = math.prod(shape), ColumnCache(STREAMED_BYTES)
+        step = study.graph.producer.get(name)
+        plain = step is not None and len(axes) == 1 and not step.opened
+        grid = study.grid(step) if step is not None and plain else None
+        if grid is not None and study.axes[axes[0]].selection is not None:
+            grid = None
+        width = grid.capacity if grid is not None else STREAMED_ELEMENTS
+        for low in range(0, size, width):
+            flat = np.arange(low, min(low + width, size))
+            if grid is not None and step is not None:
+                column = study.results[step.name].block(grid, (low // width,), name, cache)
+                if column is not None:
+                    yield column, flat
+                    continue
+            at = np.unravel_index(flat, shape)
+            where = {a: study.axes[a].positions[p] for a, p in zip(axes, at, strict=True)}
+            there = self.present(name, where, len(flat))
+            if there.any():
+                kept = {a: p[there] for a, p in where.items()}
+                yield self.elements(name, kept, int(there.sum()), cache), flat[there]
+
     def fingerprint(self, name: str) -> str:
         """A string that stays the same while the array does; it may change though the values do not."""
         study = self.study
@@ -235,17 +270,46 @@ class Values:
                 parts += [name.encode(), (given.digest or digest(self.whole(name).array())).encode()]
         return digest_bytes(*parts).encode()
 
-    def content_digest(self, name: str) -> bytes:
-        """Digest of an array as a step takes it whole: its coordinates and its content."""
+    def content_digest(self, name: str, streamed: bool = False) -> bytes:
+        """Digest of an array as a step takes it whole: its coordinates and its content.
+
+        Parameters
+        ----------
+        streamed
+            Read the array block by block if possible, not to hold it: the digest is the same.
+        """
         seen = self.fingerprint(name)
         kept = self._digests.get(name)
         if kept is None or kept[0] != seen:
-            found = self.whole(name)
             parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
-            held = b"" if found.present is None else found.present.tobytes()
-            values = found.column.to_array()
-            kept = self._digests[name] = (seen, digest_bytes(*parts, digest(values).encode(), held).encode())
+            held = self._streamed(name) if streamed else None
+            if held is None:
+                found = self.whole(name)
+                there = b"" if found.present is None else found.present.tobytes()
+                held = (digest(found.column.to_array()).encode(), there)
+            kept = self._digests[name] = (seen, digest_bytes(*parts, *held).encode())
         return kept[1]
+
+    def _streamed(self, name: str) -> tuple[bytes, bytes] | None:
+        """Digest of an array's values, and where they stand if some are missing; None if not of numbers."""
+        state, n = hashlib.blake2b(digest_size=16), 0
+        first: TypedColumn | None = None
+        there: list[Positions] = []
+        for column, flat in self.chunks(name):
+            if not isinstance(column, TypedColumn) or column.data.dtype.kind not in "biufcmM":
+                return None
+            first = column if first is None else first
+            if column.kind == "none" or column.signature != first.signature:
+                return None
+            state.update(canonical_rows(column.data).data)
+            there.append(flat)
+            n += len(flat)
+        if first is None:
+            return None
+        values = first.data
+        whole = short_hash(array_tag(values.dtype, (n, *values.shape[1:])) + state.digest()).hex()
+        size = self.study.array_shape(name) or ()
+        return whole.encode(), b"" if n == math.prod(size) else np.concatenate(there).tobytes()
 
 
 def _slice(column: Column, places: Positions) -> Column:

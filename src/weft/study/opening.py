@@ -25,11 +25,13 @@ from weft.study import compare
 from weft.study.growth import column_digest, grown
 from weft.study.resolve import axes_of, inputs_of
 from weft.study.study import Input, RecordedInput, Study
+from weft.study.whole import check_packages
 from weft.values.content import digest, digest_bytes
 
 
 def memory_study(graph: Graph, given: Any, name: str, seed: int) -> Study:
     """A study whose results stay in this process."""
+    check_packages(graph)
     inputs = inputs_of(graph, given)
     axes = axes_of(graph, inputs)
     records = {step.name: StepRecord("memory", "") for step in graph.order}
@@ -53,6 +55,7 @@ def open_study(
     RunMismatch
         If code or whole inputs differ from the record and `on_change` is ``"error"``.
     """
+    check_packages(graph)
     with refusals(directory.path):
         known = directory.exists()
         info = directory.info() if known else {}
