@@ -157,6 +157,8 @@ class Pipeline:
         inputs
             A mapping, or a DataFrame whose columns share the data axis ``row``. A mapped input is a list,
             tuple, range, array, Series, DataArray or anything with ``__len__`` and ``__getitem__``.
+        sweep
+            Study axes and their values, by `weft.grid`, `weft.zipped` and `weft.points`.
         run_dir
             Where results are kept. If it holds this run, the run resumes. None: in memory.
         backend

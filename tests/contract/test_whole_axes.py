@@ -14,8 +14,12 @@ import pytest
 import weft
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import pandas as pd
     import xarray as xr
+
+    from weft import Labelled, Lazy
 
 Go = Callable[..., weft.Run]
 FEW = {"block_size": 2, "progress": False}
@@ -177,6 +181,64 @@ def test_a_lazy_form(both: dict[str, Any]) -> None:
     assert seen(lazily_labelled, both) == {"a": 2.5, "b": "yy"}
 
 
+def test_annotations_that_only_a_type_checker_resolves(go: Go) -> None:
+    def told(a: list[Labelled[float]], b: Generator[str, None, None], c: Lazy[np.ndarray]) -> Any:
+        return [a[0].coords["a"], next(b), c.load().shape]
+
+    assert go([product, weft.Step(told, "told")], INPUTS)["told"] == [0.5, "x", (3, 2)]
+
+
+@pytest.mark.parametrize("backend", ["thread_pool", "process_pool"])
+def test_other_backends(kept: dict[str, Any], backend: str) -> None:
+    options = {**kept, **FEW, "backend": backend, "n_jobs": 2}
+    assert seen(one_by_one, options) == [float, *(v for row in WHOLE for v in row)]
+
+
+def test_a_dataarray_that_elements_share_is_read_only(
+    both: dict[str, Any], require: Callable[..., Any]
+) -> None:
+    require("xarray")
+
+    def each(a: float, c: xr.DataArray) -> Any:
+        c.coords["more"] = a
+        for shared in (c.values, c.coords["b"].values):
+            with pytest.raises(ValueError, match="read-only"):
+                shared[:1] = shared[1:2]
+        return sorted(c.coords)
+
+    assert all(names == ["a", "b", "i", "j", "more"] for names in seen(each, both, "a[i] -> told[i]"))
+
+
+class Pages:
+    """Read one at a time; it tells how many were read."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.read = n, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, position: int) -> int:
+        self.read += 1
+        return position
+
+    def __weft_id__(self) -> str:
+        return "pages"
+
+
+def test_an_iterator_over_an_input_reads_it_as_it_goes() -> None:
+    pages = Pages(100)
+
+    def ahead(page: Iterator[int]) -> int:
+        before = pages.read
+        next(page)
+        return pages.read - before
+
+    open_axis = weft.step("y", mapspec="page[i] -> y[i]")(lambda page: page)
+    run = weft.Pipeline([open_axis, weft.Step(ahead, "ahead")])(page=pages)
+    assert run["ahead"] == 1
+
+
 def test_a_mapped_input_taken_whole(both: dict[str, Any]) -> None:
     def told(a: list[weft.Labelled], b: Iterator[str]) -> Any:
         return [[(found.value, found.coords, found.index) for found in a], list(b)]
@@ -246,17 +308,28 @@ def test_nothing_runs_again_and_growth_is_noticed(go: Go, calls: Any) -> None:
         assert (run["told"], len(calls)) == (expected, n)
 
 
-def test_what_was_read_has_one_digest_however_it_was_read(go: Go, calls: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("a", [[3.0, 1.0], [2.0, 3.0, 1.0], [5.0, 1.0]])
+def test_the_order_is_that_of_the_inputs(go: Go, a: list[float]) -> None:
+    told = weft.Step(again_and_again, "told", version="1")
+    go([product, told], {"a": [1.0, 2.0, 3.0], "b": ["x"]}, block_size=2)
+    assert go([product, told], {"a": a, "b": ["x"]}, block_size=2)["told"] == [a, a]
+
+
+@pytest.mark.parametrize("a", [INPUTS["a"], [1.0, -1.0, 2.0]])
+def test_what_was_read_has_one_digest_however_it_was_read(go: Go, calls: Any, a: list[float]) -> None:
     """The same results stand whether an array is taken at once or one value at a time."""
-    at_once = weft.step("s", name="s", version="1")(lambda c: calls("s") or float(np.sum(c)))
+    options = {"version": "1", "allow_missing": True, "name": "s"}
+    at_once = weft.step("s", **options)(lambda c: calls("s") or float(np.sum(c)))
 
     def summed(c: Iterable[float]) -> float:
         calls("s")
         return sum(c)
 
-    go([product, at_once], INPUTS, block_size=2)
-    run = go([product, weft.Step(summed, "s", name="s", version="1")], INPUTS, block_size=2)
-    assert (run["s"], len(calls)) == (13.5, 1)
+    given = {"a": a, "b": ["x", "yy"]}
+    settings = {"block_size": 2, "on_error": "continue", "on_change": "keep"}
+    go([product, at_once], given, **settings)
+    run = go([product, weft.Step(summed, "s", **options)], given, **settings)
+    assert (run["s"], len(calls)) == (sum(x for x in a if x > 0) * 3, 1)
 
 
 def test_an_iterator_holds_a_block_at_a_time(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,8 +101,7 @@ def test_more_points_may_lack_names() -> None:
     assert "point (3)" in repr(more)
 
 
-def test_values_are_any_iterable_and_stay_as_they_are(require: Callable[..., Any]) -> None:
-    np = require("numpy")
+def test_values_are_any_iterable_and_stay_as_they_are() -> None:
     sweep = weft.grid(a=range(3), b=(str(x) for x in range(2)), c=np.arange(2.0))
     assert len(sweep) == 12 and len(list(sweep)) == 12
     assert sweep.values["a"] == range(3)
@@ -131,7 +131,9 @@ def test_no_axes_is_one_point() -> None:
         (lambda: weft.grid(a=[1]) * weft.grid(a=[2]), "varies 'a' twice"),
         (lambda: weft.points([{"a": 1}]) * weft.points([{"b": 1}]), r"one name.*\.named"),
         (lambda: weft.grid(a=[1], b=[2]).named("x"), "one axis; this one has a, b"),
+        (lambda: weft.grid(a=np.array(3)), "are a list"),
         (lambda: weft.points([1, 2]), "points takes dicts"),
+        (lambda: weft.points([{1: 2}]), "values by name"),
         (lambda: weft.points([]), "varies nothing"),
         (lambda: weft.points([{}]), "varies nothing"),
     ],

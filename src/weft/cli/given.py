@@ -57,7 +57,8 @@ def several(name: str, text: str) -> Sequence[Any]:
             found = range(*map(int, text.split(":")))
         except ValueError:
             raise InvalidInput(
-                f"{name}={text}: start:stop[:step] are whole numbers, step not 0. List others: {name}=0.1,0.2."
+                f"{name}={text}: start:stop[:step] are whole numbers, step not 0. "
+                f"List others: {name}=0.1,0.2."
             ) from None
     elif isinstance(whole, range):
         found = whole

@@ -199,6 +199,7 @@ class Graph:
                 if (
                     REQUIRED in (produced, p.annotation)
                     or made.opened
+                    or step.reduce
                     or not self.read(step, p.name).elementwise
                 ):
                     continue

@@ -35,10 +35,6 @@ class StudyAxis:
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What varies, at each position."""
-        return [dict(zip(self.values, row, strict=True)) for row in zip(*self.values.values(), strict=True)]
-
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
@@ -88,9 +84,12 @@ class Sweep:
         return math.prod(len(axis) for axis in self.axes)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for combination in itertools.product(*(axis.rows() for axis in self.axes)):
-            merged = {name: value for part in combination for name, value in part.items()}
-            yield {name: value for name, value in merged.items() if value is not DEFAULT}
+        names = list(self.values)
+        rows = [list(zip(*axis.values.values(), strict=True)) for axis in self.axes]
+        lacking = any(value is DEFAULT for axis in rows for row in axis for value in row)
+        for combination in itertools.product(*rows):
+            point = dict(zip(names, itertools.chain.from_iterable(combination), strict=True))
+            yield {n: v for n, v in point.items() if v is not DEFAULT} if lacking else point
 
     def __mul__(self, other: Any) -> Sweep:
         return Sweep(self.axes + other.axes) if isinstance(other, Sweep) else NotImplemented
@@ -162,7 +161,7 @@ def points(table: Any) -> Sweep:
         listed: dict[str, Sequence[Any]] = {str(name): list(table[name]) for name in table.columns}
         return Sweep((StudyAxis("point", listed),))
     rows = list(table)
-    if not all(isinstance(row, Mapping) for row in rows):
+    if not all(isinstance(row, Mapping) and all(isinstance(name, str) for name in row) for row in rows):
         raise InvalidInput("points takes dicts of values by name, or a DataFrame.")
     return Sweep((_table("point", dict.fromkeys(name for row in rows for name in row), rows),))
 
@@ -172,7 +171,8 @@ def _table(axis: str, names: Iterable[str], rows: Sequence[Mapping[str, Any]]) -
 
 
 def _listed(name: str, given: Any) -> Sequence[Any]:
-    if isinstance(given, (str, bytes, Mapping, set)) or not hasattr(given, "__iter__"):
+    single = getattr(given, "ndim", 1) == 0 or not hasattr(given, "__iter__")
+    if single or isinstance(given, (str, bytes, Mapping, set)):
         raise InvalidInput(
             f"The values of {name!r} in a sweep are a list, got {given!r}. One value: [{given!r}]."
         )

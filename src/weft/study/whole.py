@@ -191,23 +191,19 @@ class Whole:
 
     def _dataarray(self, assembled: Assembled) -> Any:
         xr = needed("xarray", "labels")
-        array = self._own(filled(assembled.array()))
+        array = filled(assembled.array()).copy()
         # One object for a label that is an array: a DataArray has no dimensions but those of its values.
-        labels = {n: ((axis,), self._own(cells(held.array(), 1))) for n, (axis, held) in self.inputs.items()}
-        return xr.DataArray(
+        labels = {n: ((axis,), cells(held.array(), 1)) for n, (axis, held) in self.inputs.items()}
+        found = xr.DataArray(
             array,
             dims=dims(self.name, self.axes, array),
             coords=coordinates(labels, {self.name}),
             name=self.name,
         )
-
-    def _own(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """A copy, or where all elements share it a view that nobody can write to."""
-        if not isinstance(self.source, Held):
-            return array.copy()
-        array = array.view()
-        array.flags.writeable = False
-        return array
+        if isinstance(self.source, Held):  # what elements share, xarray's own copies of labels too
+            for part in (found, *found.coords.values()):
+                part.values.flags.writeable = False
+        return found
 
     def _dataframe(self, assembled: Assembled) -> Any:
         pd = needed("pandas", "labels")
