@@ -38,6 +38,23 @@ class Run(Tables, Export, GoingOn, Care, Mapping[str, Any]):
     # What it is
 
     @property
+    def pipeline(self) -> Any:
+        """The pipeline that made it, along the axes of its sweep; of an opened run, with recorded functions.
+
+        Raises
+        ------
+        StoreError
+            If the recorded functions cannot be loaded here.
+        UnsafePayload
+            If they would have to be loaded and the run was opened untrusted.
+        """
+        if self._pipeline is None:
+            import weft
+
+            self._pipeline = weft.Pipeline(self._executable().graph.order, self.name)
+        return self._pipeline
+
+    @property
     def name(self) -> str:
         """Name of the pipeline."""
         return self._study.name
