@@ -13,7 +13,7 @@ import numpy as np
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Block = tuple[int, ...]
 
-QUICK_BLOCK = 32768  # elements; a synced commit of 0.5 ms is then 0.02 µs an element, and 10^6 load in 31 reads
+QUICK_BLOCK = 32768  # elements; a synced commit of 0.5 ms is then 0.02 µs each, and 10^6 load in 31 reads
 BLOCK_SECONDS = 1.0
 BLOCK_BYTES = 64 << 20
 BLOCKS_PER_WORKER = 8  # a commit costs 0.5 ms; the last blocks are run in parts, so workers end together
