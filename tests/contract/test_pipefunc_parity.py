@@ -66,6 +66,15 @@ def test_pipefunc_04_the_parser_rejects_what_it_does_not_understand() -> None:
         weft.step("c", mapspec="a[i], b -> c[i]")(add)
 
 
+def test_pipefunc_05_axes_added_to_an_existing_pipeline() -> None:
+    scale = weft.step("y", mapspec="x[i] -> y[i]")(lambda x, k: x * k)
+    total = weft.step("total")(lambda y: int(np.sum(y)))
+    pipeline = weft.Pipeline([scale, total])
+    assert pipeline(x=[1, 2, 3], k=10)["total"] == 60
+    run = pipeline.vary("k")(x=[1, 2, 3], k=[1, 10])
+    assert run["y"].tolist() == [[1, 2, 3], [10, 20, 30]] and run["total"].tolist() == [6, 60]
+
+
 def test_pipefunc_07_annotations_are_checked() -> None:
     def text(x: int) -> str:
         return str(x)
