@@ -33,9 +33,7 @@ def test_fluidml_02_results_match_arguments_by_name() -> None:
     first = weft.step("a", name="first")(lambda: 1)
     second = weft.step("b", name="second")(lambda a, extra=10: a + extra)
     assert weft.Pipeline([second, first])()["b"] == 11
-    with pytest.raises(
-        weft.WiringError, match="'first'"
-    ):
+    with pytest.raises(weft.WiringError, match="'first'"):
         weft.Pipeline([first, weft.step("a", name="other")(lambda: 2)])
     with pytest.raises(weft.InvalidInput, match="missing"):
         weft.Pipeline([second])()
