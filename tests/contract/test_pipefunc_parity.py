@@ -86,6 +86,19 @@ def test_pipefunc_07_annotations_are_checked() -> None:
         weft.Pipeline([weft.step("y")(text), weft.step("z")(number)])
 
 
+def test_pipefunc_07_a_whole_axis_is_no_scalar() -> None:
+    def one(y: float) -> float:
+        return y
+
+    made = weft.step("y", mapspec="x[i] -> y[i]", name="made")(lambda x: x)
+    with pytest.raises(weft.WiringError, match="'y' whole along i"):
+        weft.Pipeline([made, weft.step("z")(one)])
+    assert weft.Pipeline([made, weft.step("z", mapspec="y[i] -> z[i]")(one)])(x=[1.0])["z"].tolist() == [1.0]
+    single = weft.step("y", name="made")(lambda x: x)
+    run = weft.Pipeline([single, weft.step("z")(one)]).run(sweep=weft.grid(x=[1.0, 2.0]), progress=False)
+    assert run["z"].tolist() == [1.0, 2.0]
+
+
 def test_pipefunc_08_lengths_unknown_or_declared() -> None:
     def pipe(**options: Any) -> weft.Pipeline:
         opened = weft.step("x", mapspec="... -> x[i]", **options)(lambda n: list(range(n)))

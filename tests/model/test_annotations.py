@@ -5,6 +5,7 @@ import datetime
 import enum
 import functools
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from weft.model.annotations import (
     Unresolved,
-    element_fits_whole,
     fits,
     resolve_annotations,
     scalar_annotation,
@@ -62,7 +62,6 @@ Labelled.__module__ = Lazy.__module__ = "weft.run.values"
 )  # fmt: skip
 def test_scalars_cannot_be_lists(annotation: Any) -> None:
     assert scalar_annotation(annotation)
-    assert not element_fits_whole(annotation)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +108,11 @@ def test_wants(annotation: Any, want: str) -> None:
     assert wants(annotation) == want
 
 
-def test_wants_tables() -> None:
-    pandas, xarray = pytest.importorskip("pandas"), pytest.importorskip("xarray")
+def test_wants_tables(require: Callable[[str], Any]) -> None:
+    pandas, xarray = require("pandas"), require("xarray")
     assert wants(pandas.DataFrame) == wants(pandas.DataFrame | None) == "dataframe"
     assert wants(xarray.DataArray) == "dataarray"
     assert wants(pandas.Series) == wants(xarray.Dataset) == "array"
-
-
-def test_whole_axes_fit_arrays_lists_and_what_is_open() -> None:
-    for annotation in (Any, np.ndarray, list[int], abc.Iterator[int], int | list[int], T, Unresolved("x")):
-        assert element_fits_whole(annotation)
-    for annotation in (dict, Model, dict[str, int] | None):
-        assert not element_fits_whole(annotation)
 
 
 @pytest.mark.parametrize(

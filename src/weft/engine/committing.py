@@ -46,11 +46,6 @@ class Work:
         at = self.local[min(len(lane.results), self.n - 1)]
         return lane.step.name, [int(p) for p in self.grid.storage(self.item.block, at)]
 
-    def rest(self) -> Item | None:
-        """What was not run to the end of the chain; None if nothing."""
-        low = min(len(lane.results) for lane in self.lanes)
-        return Item.of(self.item.steps, self.item.block, self.local[low:]) if low < self.n else None
-
 
 class Committer:
     """Commits finished items, and what is done of the current one every so often.
@@ -178,7 +173,7 @@ class Committer:
         if self.report.blocks is None:
             seconds = sum(other.seconds for other in work.lanes) / max(ran, 1)
             n_bytes = sum(c.nbytes for c in columns) / max(ran, 1)
-            elements = pilot.elements or block_elements(pilot.n_elements, pilot.workers, seconds, n_bytes)
+            elements = block_elements(pilot.n_elements, pilot.workers, seconds, n_bytes)
             block = block_shape(work.grid.shape, elements)
             for other in work.lanes:
                 identity = self.study.records[other.step.name].identity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from weft.plan.blocks import Positions
 from weft.store.commits import Commit, Failure, Payload
@@ -34,14 +33,11 @@ class Pilot:
         When to stop.
     workers, n_elements
         What the choice depends on besides time and size.
-    elements
-        A block size given by the user; None to measure.
     """
 
     seconds: float
     workers: int
     n_elements: int
-    elements: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +88,8 @@ class Report:
         The first failures: step, block, local position, and why.
     exceptions
         The exceptions themselves, where the worker shares the driver's process.
-    left
-        Items, or parts of them, that were not run.
     blocks
         Block shape that stands, if the job was a pilot.
-    damaged
-        A commit whose bytes turned out wrong: its elements must be made again.
     problem
         What ended the job, if it was neither a failure of an element nor a wish to stop.
     """
@@ -107,12 +99,9 @@ class Report:
     payloads: list[Payload] = field(default_factory=list)
     failures: list[tuple[str, tuple[int, ...], Failure]] = field(default_factory=list)
     exceptions: dict[tuple[str, tuple[int, ...], int], BaseException] = field(default_factory=dict)
-    left: list[Item] = field(default_factory=list)
     blocks: tuple[int, ...] | None = None
     seconds: float = 0.0
     n: int = 0
     host: str = ""
     worker: str = ""
-    damaged: Commit | None = None
     problem: BaseException | None = None
-    sizes: Mapping[str, Any] = field(default_factory=dict)

@@ -135,7 +135,7 @@ def run_remote(place: Place, job: Job) -> Report:
                 study.results[name].refresh()
         report = run_job(study, job, _stopping(job))
     except Exception as error:
-        report = Report(job.token, problem=error, left=list(job.items))
+        report = Report(job.token, problem=error)
     finally:
         running.discard(job.token)
     report.exceptions = {}

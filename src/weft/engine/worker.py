@@ -22,7 +22,6 @@ from weft.engine.failures import ElementCancelled, Mark, with_timeout
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
 from weft.engine.printed import keeping
-from weft.errors import CorruptResult
 from weft.model.resources import Resources
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Grid, positions
@@ -57,7 +56,6 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     committer = Committer(study, job, report, control)
     current: Work | None = None
     fetcher = Fetcher.of(study)
-    left = list(job.items)
     kept = contextlib.ExitStack()
     if study.path is not None:
         name = f"{HOST}-{os.getpid()}-{job.token}"
@@ -65,33 +63,22 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
             keeping(study.path, current_fs(), name, lambda: current.where() if current else None)
         )
     try:
-        while left:
+        for number, item in enumerate(job.items):
             if control.stop():
                 break
-            item = left[0]
             first = study.graph.steps[item.steps[0]]
             grid = study.provisional(first) if job.pilot and first.axes else study.grid(first)
             assert grid is not None
-            arguments = (
-                job.arguments[len(job.items) - len(left)] if job.arguments else fetcher.fetch(item, grid)
-            )
-            current = _work(study, job, item, grid, arguments, control, mark, len(job.items) - len(left))
+            arguments = job.arguments[number] if job.arguments else fetcher.fetch(item, grid)
+            current = _work(study, job, item, grid, arguments, control, mark, number)
             committer.begin(current)
             ended = _run(current, control, committer)
             committer.finish(current)
-            left.pop(0)
             if not ended:
-                rest = current.rest()
-                left[:0] = [rest] if rest is not None else []
                 break
-    except CorruptResult as error:
-        report.damaged, report.problem = getattr(error, "commit", None), error
     except ElementCancelled:
         if current is not None:
             committer.finish(current)
-            left.pop(0)
-            rest = current.rest()
-            left[:0] = [rest] if rest is not None else []
     except BaseException as error:
         if current is not None and isinstance(error, KeyboardInterrupt):
             committer.finish(current)
@@ -100,7 +87,6 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
         kept.close()
         problem = committer.close()
         report.problem = report.problem or problem
-    report.left = left
     report.seconds = time.perf_counter() - started
     return report
 
@@ -110,7 +96,7 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
     tempo = Tempo(work.n if work.lanes[0].step.batch else FIRST_CHUNK)
     first, n = work.lanes[0], work.n
     stop_at_failure = control.job.on_error in ("stop", "cancel")
-    budget = control.job.pilot.seconds if control.job.pilot and control.job.pilot.elements is None else None
+    budget = control.job.pilot.seconds if control.job.pilot else None
     begun = time.perf_counter()
     position = 0
     while position < n:

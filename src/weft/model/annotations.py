@@ -169,17 +169,6 @@ def promised(annotation: Any) -> Any:
     return Any
 
 
-def element_fits_whole(annotation: Any) -> bool:
-    """Whether a whole axis, in the form that `wants` says, can be given to a parameter so annotated."""
-    if wants(annotation) != "array":
-        return True
-    members = _members(annotation)
-    return not members or any(
-        not (isinstance(kind, type) and issubclass(kind, _SCALARS)) and _class_fits(np.ndarray, kind)
-        for kind in members
-    )
-
-
 def fits(produced: Any, wanted: Any) -> bool:
     """Whether a value annotated as `produced` may be given to a parameter annotated as `wanted`.
 

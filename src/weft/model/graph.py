@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from weft.errors import WiringError
-from weft.model.annotations import fits
+from weft.model.annotations import fits, scalar_annotation
 from weft.model.step import REQUIRED, Parameter, Step, nearest
 
 
@@ -192,6 +192,13 @@ class Graph:
     def _check_annotations(self) -> None:
         for step in self.order:
             for p in step.inputs:
+                whole = None in self.read(step, p.name).indices
+                if whole and not (step.reduce or step.batch) and scalar_annotation(p.annotation):
+                    axes = ", ".join(self.axes[p.name])
+                    raise WiringError(
+                        f"Step {step.name!r} takes {p.name!r} whole along {axes}, but annotates it as one "
+                        f"{_plain(p.annotation)}. Give it a mapspec, or annotate what it gets: np.ndarray."
+                    )
                 made = self.producer.get(p.name)
                 if made is None or len(made.outputs) > 1 or made.output_picker or made.batch or step.batch:
                     continue

@@ -228,13 +228,6 @@ class Results:
         """Blocks of the grid that have commits."""
         return [block for block in list(self.commits) if grid.holds(block)]
 
-    def done_in(self, grid: Grid, block: Block) -> Positions:
-        """Local positions of the block's done elements, none beyond the grid's shape."""
-        states = self.state(grid, block).states()
-        local = grid.local(block)
-        done: Positions = local[states[local] == DONE]
-        return done
-
 
 def _taken(column: Column, places: Positions) -> Column:
     if (
