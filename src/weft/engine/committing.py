@@ -19,6 +19,7 @@ from weft.plan.blocks import Grid, Positions, block_elements, block_shape, posit
 from weft.store.commits import Commit, Failure, Payload
 from weft.study.arguments import Arguments, Item
 from weft.study.study import Study
+from weft.values.traces import joined, traced
 
 UNWATCHED = 64  # elements in memory that are run without the second thread, which takes 0.1 ms to start
 MOST_FAILURES = 20  # failures that a report carries; all of them are in the commits
@@ -51,7 +52,7 @@ class Committer:
     """Commits finished items, and what is done of the current one every so often.
 
     It has a thread of its own: the next elements run while the disk syncs, and a long call does not keep
-    earlier results from the disk.
+    earlier results from the disk. A job of one element has neither, and does without.
     """
 
     def __init__(self, study: Study, job: Job, report: Report, control: Control) -> None:
@@ -66,7 +67,8 @@ class Committer:
 
     def begin(self, work: Work) -> None:
         """An item starts."""
-        if self.thread is None and (self.durable or work.n > UNWATCHED):
+        alone = len(self.job.items) == 1 and work.n == 1
+        if self.thread is None and (self.durable and not alone or work.n > UNWATCHED):
             self.thread = threading.Thread(target=self._loop, name="weft-committer", daemon=True)
             self.thread.start()
         work.committed = [0] * len(work.lanes)
@@ -77,7 +79,7 @@ class Committer:
     def finish(self, work: Work) -> None:
         """An item has ended, or was left: commit what is done."""
         self.current = None
-        if not self.durable:
+        if not self.durable or self.thread is None:
             self._flush(work, final=True)
         else:
             self.waiting.put(work)
@@ -195,7 +197,6 @@ class Committer:
     ) -> None:
         study, step = self.study, lane.step
         record = study.records[step.name]
-        digests = work.arguments.digests.get(step.name)
         spans = tuple((low, high) for low, high in ranges(local))
         commit = Commit(
             step.name, record.identity, block, () if failures else spans, spans if failures else (),
@@ -205,7 +206,7 @@ class Committer:
         )  # fmt: skip
         payload = Payload(
             {} if failures else dict(zip(step.outputs, columns, strict=True)), failures,
-            digests[at] if digests is not None and not failures else None,
+            None if failures else _read(work, lane, at),
         )  # fmt: skip
         with self.lock:
             self.report.commits.append(study.store.commit(commit, payload))
@@ -217,6 +218,22 @@ class Committer:
                 for where, place in zip(at.tolist(), local.tolist(), strict=True):
                     if where == position:
                         self.report.exceptions[step.name, block, place] = error
+
+
+def _read(work: Work, lane: Lane, at: Positions) -> Any:
+    """What elements read, in the bytes that are kept with them; None where their identity tells."""
+    name = lane.step.name
+    whole = work.arguments.digests.get(name)
+    if whole is None:
+        return None
+    parts = []
+    for trace in work.arguments.traces.get(name, ()):
+        if isinstance(trace, str):
+            maker = next(other for other in work.lanes if trace in other.step.outputs)
+            parts.append(traced(maker.made(trace, at.tolist())))
+        else:
+            parts.append(trace[at])
+    return joined(whole[at], parts) if parts else whole[at]
 
 
 def rehomed(report: Report, grid: Grid) -> None:

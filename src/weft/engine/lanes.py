@@ -299,6 +299,13 @@ class Lane:
         return columns, inner, done
 
 
+    def made(self, output: str, positions: Sequence[int]) -> Column:
+        """The column of one output at some positions, all of them done."""
+        place = self.step.outputs.index(output)
+        values = [self.results[p][place] if self.wide else self.results[p] for p in positions]
+        return _packed(values, self.live)[0]
+
+
 SETTLED = IMMUTABLE | {Hole, Cells}
 PLAIN = IMMUTABLE | {Hole}
 

@@ -27,7 +27,8 @@ from weft.model.step import Parameter, Step
 from weft.plan.blocks import Grid, positions
 from weft.store.commits import DONE
 from weft.store.fs import current as current_fs
-from weft.study.arguments import Arguments, Fetcher, Item, Single, injected
+from weft.study.arguments import Arguments, Fetcher, Item, Single
+from weft.study.reading import injected
 from weft.study.streams import generator
 from weft.study.study import Study
 from weft.study.whole import Whole

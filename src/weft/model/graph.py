@@ -227,6 +227,14 @@ class Graph:
                     found.setdefault(p.name, []).append((step, p))
         return found
 
+    def supplied(self, given: Any) -> Any:
+        """Inputs with those that steps bring along themselves, such as the indices of a stream."""
+        own: dict[str, Any] = {}
+        for step in self.order:
+            own |= step.function.own_inputs() if hasattr(step.function, "own_inputs") else {}
+        more = {} if given is None or not own else {name: given[name] for name in given}
+        return {**own, **more} if own else given
+
     @property
     def has_config(self) -> bool:
         """Whether a step has a config, which becomes inputs and study axes before a run."""
@@ -249,6 +257,35 @@ class Graph:
         if spec is None:
             return Read(step.name, name, (None,) * len(self.axes.get(name, ())))
         return Read(step.name, name, tuple(i if i in step.axes else None for i in spec.indices))
+
+    @cached_property
+    def volatile(self) -> frozenset[str]:
+        """Steps whose elements may be made again with other values while they stay the same elements.
+
+        They take something whole, or what a volatile step makes: an axis may grow, elements be reset.
+        """
+        found: set[str] = set()
+        for step in self.order:
+            names = [p.name for p in step.parameters if not step.is_bound(p)]
+            whole = any(
+                None in self.read(step, name).indices or (name in self.producer and not self.axes.get(name))
+                for name in names
+            )
+            if whole or any(name in self.producer and self.producer[name].name in found for name in names):
+                found.add(step.name)
+        return frozenset(found)
+
+    def traced(self, step: Step) -> tuple[str, ...]:
+        """What a step takes element by element of volatile steps: its results record what that was."""
+        return tuple(
+            p.name
+            for p in step.parameters
+            if p.name in self.producer
+            and not step.is_bound(p)
+            and self.producer[p.name].name in self.volatile
+            and self.axes.get(p.name)
+            and self.read(step, p.name).elementwise
+        )
 
     def find(self, name: str) -> Step:
         """The step of that name, or the one that makes the output of that name."""

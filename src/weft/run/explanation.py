@@ -14,9 +14,10 @@ from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
-from weft.study.arguments import Fetcher, injected, place
+from weft.study.arguments import Fetcher, place
 from weft.study.arrays import Values
 from weft.study.opening import RecordedFunction
+from weft.study.reading import injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
 from weft.values.content import digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
@@ -69,6 +70,8 @@ class Results:
         Where new results go; where done elements count too.
     resets
         Resets of this step.
+
+    `version` is another number whenever there are other commits.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Results:
         self.commits: dict[Block, dict[str, Commit]] = {}
         self.damaged: dict[str, str] = {}
         self.inner: dict[str, tuple[int, ...]] = {}
+        self.version = 0
         self._states: dict[Block, BlockState] = {}
         self.cache = ColumnCache()
 
@@ -122,14 +126,18 @@ class Results:
 
     def add(self, commit: Commit) -> None:
         """Count a commit that was just made."""
-        self.commits.setdefault(commit.block, {})[commit.name] = commit
+        known = self.commits.setdefault(commit.block, {})
+        if commit.name not in known:
+            self.version ^= _number(commit)
+        known[commit.name] = commit
         self._states.pop(commit.block, None)
         if commit.n_done:
             self.inner.update(commit.inner)
 
     def remove(self, commit: Commit) -> None:
         """Count a commit no more."""
-        self.commits.get(commit.block, {}).pop(commit.name, None)
+        if self.commits.get(commit.block, {}).pop(commit.name, None) is not None:
+            self.version ^= _number(commit)
         self._states.pop(commit.block, None)
 
     def grid(self) -> tuple[int, ...] | None:
@@ -227,6 +235,11 @@ class Results:
     def blocks(self, grid: Grid) -> list[Block]:
         """Blocks of the grid that have commits."""
         return [block for block in list(self.commits) if grid.holds(block)]
+
+
+def _number(commit: Commit) -> int:
+    """A commit's share in the version of its results: these are added in any order, at the same cost each."""
+    return int.from_bytes(hashlib.blake2b(commit.name.encode(), digest_size=16).digest(), "big")
 
 
 def _taken(column: Column, places: Positions) -> Column:

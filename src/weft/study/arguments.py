@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +13,12 @@ from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
 from weft.study.arrays import Assembled, Values
+from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
 from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole, parts
 from weft.values.columns import Column
-
-STREAMED = ("iterator", "lazy")
+from weft.values.traces import traced
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,9 @@ class Arguments:
         Arguments made within the chain are absent.
     digests
         For steps that take computed values whole: 16 bytes for each element, digest of what it read.
+    traces
+        For steps that take values of volatile steps: bytes for each element, or the name of the value where
+        it is made within the chain.
     reads
         For the same steps: the fingerprint of what was read.
     words
@@ -79,25 +80,18 @@ class Arguments:
 
     given: dict[tuple[str, str], Column | Single | Whole] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
+    traces: dict[str, list[Any]] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
     words: dict[str, Any] = field(default_factory=dict)
     index: dict[str, list[int]] = field(default_factory=dict)
     coords: dict[str, list[Any]] = field(default_factory=dict)
 
 
-def injected(step: Step, parameter: Parameter, study: Study) -> bool:
-    """Whether weft makes the argument: annotated so, and no input of that name wins."""
-    if parameter.injected is None or step.is_bound(parameter):
-        return False
-    return parameter.name not in study.graph.producer and parameter.name not in study.inputs
-
-
-class Fetcher:
+class Fetcher(Reading):
     """Fetches arguments from a study."""
 
     def __init__(self, study: Study) -> None:
-        self.study = study
-        self.values = Values(study)
+        super().__init__(study)
         self._occurrences: dict[str, Positions | None] = {}
 
     @classmethod
@@ -131,7 +125,7 @@ class Fetcher:
                     asks.add(parameter.injected)
                 elif parameter.name not in made:
                     found.given[name, parameter.name] = self._argument(step, parameter, where, n)
-            self._digests(step, where, n, found)
+            self._digests(step, where, n, found, made)
             if "rng" in asks:
                 found.words[name] = stream_words(name, 0, self.coordinates(step, where, n))
             if asks & {"ctx", "res"} or callable(step.resources):
@@ -158,7 +152,7 @@ class Fetcher:
             return self._whole(step, parameter, read.indices, where, n)
         if not any(read.indices):
             return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
-        return self._rows(step, name, read.indices, where, n)
+        return self.rows(step, name, read.indices, where, n)
 
     def _whole(
         self,
@@ -208,89 +202,18 @@ class Fetcher:
         array.flags.writeable = False
         return array
 
-    def _rows(
-        self, step: Step, name: str, indices: Sequence[str | None], where: Mapping[str, Positions], n: int
-    ) -> Column:
-        """For each element the part of an array along the axes that are taken whole."""
-        from weft.values.columns import pack
-
-        axes = self.study.graph.axes[name]
-        fixed = [a for a, index in zip(axes, indices, strict=True) if index is not None]
-        unique, inverse = {}, {}
-        for axis in fixed:
-            unique[axis], inverse[axis] = np.unique(where[axis], return_inverse=True)
-        part = self.values.assemble(name, unique)
-        array = part.array()
-        order = [axes.index(a) for a in fixed] + [i for i, index in enumerate(indices) if index is None]
-        rest = list(range(len(axes), array.ndim))
-        array = array.transpose(order + rest)
-        picked = array[tuple(np.broadcast_to(inverse[a], (n,)) for a in fixed)]
-        # Each element gets a copy of its own: NumPy's views would let one change what another reads.
-        return (
-            Rows(picked)
-            if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject
-            else pack(list(picked))
-        )
-
-    def reads_whole(self, step: Step) -> list[str]:
-        """Names of the arrays, computed or mapped, of which the step takes a dimension whole."""
-        study = self.study
-        return [
-            p.name
-            for p in step.parameters
-            if not step.is_bound(p)
-            and not injected(step, p, study)
-            and None in study.graph.read(step, p.name).indices
-            and (p.name in study.graph.producer or p.name in study.inputs)
-        ] + [
-            p.name
-            for p in step.parameters
-            if p.name in study.graph.producer and not step.is_bound(p) and not study.graph.axes.get(p.name)
-        ]
-
-    def fingerprint(self, step: Step) -> str:
-        """Changes whenever what the step reads whole may have changed; empty if it reads nothing whole."""
-        names = self.reads_whole(step)
-        return (
-            hashlib.blake2b(
-                "".join(self.values.fingerprint(name) for name in names).encode(), digest_size=16
-            ).hexdigest()
-            if names
-            else ""
-        )
-
-    def read_digests(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
-        """For each element the digest of what it takes whole; shape ``(n, 16)``."""
-        states = [hashlib.blake2b(digest_size=16) for _ in range(n)] if n else []
-        shared = hashlib.blake2b(digest_size=16)
-        single = True
-        annotations = {p.name: p.annotation for p in step.parameters}
-        for name in self.reads_whole(step):
-            indices = self.study.graph.read(step, name).indices
-            if not any(indices):
-                streamed = bool(indices) and wants(annotations[name]) in STREAMED
-                shared.update(self.values.content_digest(name, streamed))
-                continue
-            single = False
-            for axis, index in zip(self.study.graph.axes[name], indices, strict=True):
-                if index is None:
-                    shared.update(self.values.axis_digest(axis))
-            for state, row in zip(
-                states, self._rows(step, name, indices, where, n).element_digests(), strict=True
-            ):
-                state.update(row.tobytes())
-        if single:
-            return np.broadcast_to(np.frombuffer(shared.digest(), np.uint8), (n, 16))
-        common = shared.digest()
-        for state in states:
-            state.update(common)
-        return np.frombuffer(b"".join(s.digest() for s in states), np.uint8).reshape(n, 16)
-
-    def _digests(self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments) -> None:
+    def _digests(
+        self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments, made: Container[str]
+    ) -> None:
         seen = self.fingerprint(step)
-        if seen:
-            found.reads[step.name] = seen
-            found.digests[step.name] = self.read_digests(step, where, n)
+        if not seen:
+            return
+        found.reads[step.name] = seen
+        names = self.study.graph.traced(step)
+        found.traces[step.name] = [
+            name if name in made else traced(self.values.elements(name, where, n)) for name in names
+        ]
+        found.digests[step.name] = self.whole_digests(step, where, n)
 
     def coordinates(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
         """What identifies each element for its random stream: one row of bytes each."""
@@ -338,33 +261,3 @@ def place(
         if len(given.axes) == 1 and given.axes[0] in step.axes
     }
     return index, coords
-
-
-class Rows(Column):
-    """Parts of an array of objects, or of a masked one, for each element."""
-
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def tolist(self) -> list[Any]:
-        """A copy of each part."""
-        return [self.rows[i].copy() for i in range(len(self.rows))]
-
-    def take(self, positions: Any) -> Column:
-        """The parts at these positions."""
-        return Rows(self.rows[positions])
-
-    def parts(self) -> Any:
-        """Never stored."""
-        raise TypeError("arguments are not stored")
-
-    def _slice(self, start: int, stop: int) -> Column:
-        return Rows(self.rows[start:stop])
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        """Of no other column."""
-        return ("rows", math.prod(self.rows.shape))

@@ -156,9 +156,9 @@ class Values:
                 found[which] = results.state(grid, where).states()[local[which]] == DONE
         return found
 
-    def whole(self, name: str) -> Assembled:
-        """A whole array in logical order, kept for the next who asks while nothing changed."""
-        seen = self.fingerprint(name)
+    def whole(self, name: str, seen: str = "") -> Assembled:
+        """A whole array in logical order, kept for the next who asks while its fingerprint is as it was."""
+        seen = seen or self.fingerprint(name)
         kept = self._whole.get(name)
         if kept is None or kept[0] != seen:
             kept = self._whole[name] = (seen, self.assemble(name))
@@ -254,10 +254,7 @@ class Values:
             parts.append(study.inputs[name].digest.encode())
             return digest_bytes(*parts)
         results = study.results[step.name]
-        parts += [
-            results.identity.encode(),
-            *sorted(c.encode() for b in list(results.commits.values()) for c in list(b)),
-        ]
+        parts += [results.identity.encode(), str(results.version).encode()]
         parts += [repr(r).encode() for r in results.resets]
         return digest_bytes(*parts)
 
@@ -284,11 +281,20 @@ class Values:
             parts = [self.axis_digest(axis) for axis in self.study.graph.axes.get(name, ())]
             held = self._streamed(name) if streamed else None
             if held is None:
-                found = self.whole(name)
+                found = self.whole(name, seen)
                 there = b"" if found.present is None else found.present.tobytes()
-                held = (digest(found.column.to_array()).encode(), there)
+                held = (self._digest(found, seen), there)
             kept = self._digests[name] = (seen, digest_bytes(*parts, *held).encode())
         return kept[1]
+
+    def _digest(self, found: Assembled, seen: str) -> bytes:
+        """Digest of values; of some that have none, as memory can hold them, who made them."""
+        try:
+            return digest(found.column.to_array()).encode()
+        except TypeError:
+            if self.study.store.durable:
+                raise
+            return seen.encode()
 
     def _streamed(self, name: str) -> tuple[bytes, bytes] | None:
         """Digest of an array's values, and where they stand if some are missing; None if not of numbers."""

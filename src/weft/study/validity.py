@@ -22,10 +22,11 @@ def valid(
     if not seen or all(c.reads == seen for c in state.commits if c.n_done):
         return done
     found = done.copy()
-    at = np.flatnonzero(done)
-    digests = fetcher.read_digests(
-        step, dict(zip(step.axes, grid.storage(block, local[at]), strict=True)), len(at)
-    )
+    where = dict(zip(step.axes, grid.storage(block, local), strict=True))
+    for name in study.graph.traced(step):
+        found &= fetcher.values.present(name, where, len(local))
+    at = np.flatnonzero(found)
+    digests = fetcher.read_digests(step, {axis: p[at] for axis, p in where.items()}, len(at))
     for commit, places, which in state.sources(local[at]):
         if commit.reads == seen:
             continue
