@@ -261,6 +261,41 @@ def chain(n: int, rounds: int) -> Measured:
     return compared(n, bare, lambda where: kept(studies.chain, xs, where), rounds, "both steps kept")
 
 
+def steps(n: int, rounds: int) -> Measured:
+    pipe, xs = studies.long_chain(n), {"x0": 0}
+    ours = min(clocked(lambda: pipe.run(xs, backend="sequential", progress=False))[0] for _ in range(rounds))
+    with folder() as where:
+        disk, again = (
+            clocked(lambda: pipe.run(xs, run_dir=where / "run", backend="sequential", progress=False))[0]
+            for _ in range(2)
+        )
+    note = f"in memory; persisted {disk:.2f} s, run again {again:.2f} s"
+    return Measured(n, ours, "s", None, ours, None, note)
+
+
+def stream(n: int, rounds: int) -> Measured:
+    pipe = weft.stream(studies.Numbers(n)).filter(studies.Total()).write(studies.nowhere)
+
+    def bare(where: Path) -> None:
+        states, total = [], 0
+        for index in range(n):
+            one = studies.Total()
+            states.append((studies.nowhere(one(pipe.source[index]), index), one.flush()))
+        total = sum(state for _, state in states)
+        saved(where, np.asarray([total]))
+
+    def ours(where: Path, **options: Any) -> None:
+        pipe.run(run_dir=where / "run", progress=False, **{"backend": "sequential", **options})
+
+    b, w, cpu = interleaved(bare, ours, rounds)
+    two = 9e9
+    for _ in range(rounds + 1):  # the first one starts the workers
+        with folder() as where:
+            two = min(two, clocked(lambda w=where: ours(w, backend="loky", n_jobs=2))[0])
+    note = f"{w / n * 1e6:.1f} by one process, {two / n * 1e6:.1f} by two; with a filter that is merged"
+    return Measured(n, max(w, two) / n * 1e6, "µs", b, w, cpu, note)
+
+
 MILLION = 1_000_000
 LINES = [
     Line("memory", "in memory, sequential", MILLION, memory, 3.0, {"pipefunc": 100_000, "fluidml": 300}),
@@ -282,6 +317,7 @@ LINES = [
     Line("driver", "memory of the driver", 10 * MILLION, driver_memory, 150),
     Line("import", "import", 1, importing, 0.12, {"pipefunc": 1, "fluidml": 1, "joblib": 1}),
     Line("plan", "plan 10⁹ elements", 1000 * MILLION, plan, 1.0),
+    Line("steps", "chain of 2,000 steps", 2_000, steps, 1.0),
     Line("keyword", "persisted: keyword-only arguments", MILLION, keyword),
     Line("chain", "persisted: two steps and a sum", MILLION, chain),
     Line("rng", "persisted: a random stream each", 100_000, rng),
@@ -289,4 +325,5 @@ LINES = [
     Line("batch", "persisted: batch=True", MILLION, batch),
     Line("arrays", "persisted: arrays of 8 as results", 200_000, arrays),
     Line("texts", "persisted: strings as results", MILLION, texts),
+    Line("stream", "persisted: a stream of trivial indices", 10_000, stream, 50),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import weft
 from benchmarks import functions
 
@@ -18,6 +20,45 @@ batch = mapped(functions.add_many, batch=True)
 arrays = mapped(functions.small_array)
 texts = mapped(functions.text)
 spinning = mapped(functions.spin)
+
+
+class Numbers(weft.Source[int]):
+    """One number for each index."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Iterator[int]:
+        yield index
+
+
+class Total(weft.Filter[int]):
+    """The sum of all numbers."""
+
+    total = 0
+
+    def __call__(self, items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            self.total += item
+            yield item
+
+    def flush(self) -> int:
+        return self.total
+
+    def merge(self, states: list[int]) -> int:
+        return sum(states)
+
+
+def nowhere(items: Iterator[int], index: int) -> list[str]:
+    """Write nothing."""
+    for _ in items:
+        pass
+    return []
+
+
 chain = weft.Pipeline(
     [
         weft.step("y", name="first", mapspec="x[i] -> y[i]")(functions.add_one),
@@ -25,3 +66,10 @@ chain = weft.Pipeline(
         weft.step("total")(lambda z: z.sum()),
     ]
 )
+
+
+def long_chain(n: int) -> weft.Pipeline:
+    """Steps one after the other, each run once: ``x0 -> x1 -> …``."""
+    return weft.Pipeline(
+        [weft.Step(functions.add_one, f"x{k + 1}", name=f"step{k}", renames={"x": f"x{k}"}) for k in range(n)]
+    )

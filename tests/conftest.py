@@ -23,6 +23,7 @@ EXTRA_OF = {
     "zarr": "zarr",
     "sklearn": "demo",
     "matplotlib": "demo",
+    "hydra": "yaml",
 }
 
 settings.register_profile(

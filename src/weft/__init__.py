@@ -8,13 +8,17 @@ from typing import Any
 from weft._version import __version__
 
 _HOMES = {
-    "weft.pipeline": ("Pipeline", "Step", "step", "run_pipeline"),
+    "weft.configuration.study": ("ConfiguredStudy", "load_study"),
+    "weft.pipeline": ("Pipeline", "Step", "step"),
+    "weft.streams": ("Source", "Filter", "Sink", "stream", "run_pipeline"),
     "weft.model.resources": ("Resources",),
     "weft.model.expansion": ("expand", "register_expansion"),
     "weft.model.sweep": ("Sweep", "grid", "points", "zipped"),
     "weft.model.labelled": ("Labelled", "Lazy"),
+    "weft.model.loop": ("Loop",),
     "weft.engine.context": ("Context",),
     "weft.values.codecs": ("register_codec",),
+    "weft.values.files": ("File",),
     "weft.contracts": ("Event",),
     "weft.backends": ("register_backend", "list_backends", "get_backend"),
     "weft.run.run": ("Run", "open_run", "list_runs"),

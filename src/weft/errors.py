@@ -21,6 +21,10 @@ class WiringError(WeftError, ValueError):
     """Steps that cannot be connected: cycles, duplicate names, disagreeing axes, unknown parameters."""
 
 
+class MissingSink(WiringError, RuntimeError):
+    """A stream without a sink that is to be run."""
+
+
 class ShapeError(WeftError, ValueError):
     """Lengths that do not agree; the message names the axis, the arrays and both lengths."""
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
+from weft.model.loop import Loop, body, changed
+from weft.model.looping import lowered
 from weft.model.step import nearest
 from weft.model.sweep import axis_name
 from weft.model.varying import swept, varied
@@ -29,6 +31,7 @@ CONFIGURABLE = frozenset(
         "resources_variable",
         "parallelization_mode",
         "backend",
+        "cache",
     ]
 )
 
@@ -84,7 +87,7 @@ class Pipeline:
     Parameters
     ----------
     steps
-        Steps, or functions that were made steps, in any order.
+        Steps (functions that were made steps) and loops, in any order.
     name
         Names the run.
 
@@ -103,17 +106,20 @@ class Pipeline:
     """
 
     def __init__(self, steps: Iterable[Any], name: str = "pipeline") -> None:
-        found: list[model.Step] = []
+        found: list[model.Step | Loop] = []
         for given in steps:
             if isinstance(given, Pipeline):
-                found.extend(given.steps.values())
-            elif isinstance(given, model.Step):
+                found.extend(given.parts)
+            elif isinstance(given, (model.Step, Loop)):
                 found.append(given)
             else:
                 raise WiringError(
                     f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function)."
                 )
-        self.graph = Graph(found)
+        self.graph = Graph(lowered(found))
+        order = {step.name: place for place, step in enumerate(self.graph.order)}
+        #: Steps and loops as they were given, in running order.
+        self.parts = tuple(sorted(found, key=lambda part: min(order[step.name] for step in body([part]))))
         self.name = name
 
     @property
@@ -216,7 +222,7 @@ class Pipeline:
             backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
             backend_options,
         )  # fmt: skip
-        pipe = self
+        pipe, inputs = self, self.graph.supplied(inputs)
         if sweep is not None or self.graph.has_config:
             steps, inputs = swept(self.graph, sweep, inputs)
             pipe = Pipeline(steps, self.name)
@@ -236,6 +242,7 @@ class Pipeline:
         from weft.engine.planning import planned
         from weft.engine.session import Options, check_store
 
+        inputs = self.graph.supplied(inputs)
         given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
         given.apply_defaults()
         o = given.arguments
@@ -278,42 +285,45 @@ class Pipeline:
             For an unknown name.
         """
         names = [outputs] if isinstance(outputs, str) else list(outputs)
-        return Pipeline(self.graph.ancestors(self.graph.find(name) for name in names), self.name)
+        return self._with(self.graph.ancestors(self.graph.find(name) for name in names))
+
+    def _with(self, steps: Iterable[model.Step]) -> Pipeline:
+        """Only the parts that hold some steps: a loop is taken whole."""
+        names = {step.name for step in steps}
+        return Pipeline([p for p in self.parts if any(s.name in names for s in body([p]))], self.name)
 
     def from_step(self, which: str | int) -> Pipeline:
-        """The step of a name or index and all that follow in order; earlier results come from the record.
+        """The step or loop of a name or index and all that follow; earlier results come from the record.
 
         Raises
         ------
         ValueError
             For an unknown name or index.
         """
-        steps = list(self.graph.order)
         if isinstance(which, int):
-            if not -len(steps) <= which < len(steps):
-                raise WiringError(f"There is no step number {which}; there are {len(steps)} steps.")
-            return Pipeline(steps[which:], self.name)
-        found = self.graph.find(which)
-        return Pipeline(self.graph.descendants(found), self.name)
+            if not -len(self.parts) <= which < len(self.parts):
+                raise WiringError(f"There is no step number {which}; there are {len(self.parts)} steps.")
+            return Pipeline(self.parts[which:], self.name)
+        return self._with(self.graph.descendants(self.graph.find(which)))
 
     def add(self, *steps: Any) -> Pipeline:
         """With more steps."""
-        return Pipeline([*self.graph.order, *steps], self.name)
+        return Pipeline([*self.parts, *steps], self.name)
 
     def replace(self, name: str, step: Any) -> Pipeline:
         """With another step in the place of the one of that name (or that makes that output)."""
-        old = self.graph.find(name)
-        return Pipeline([step if s is old else s for s in self.graph.order], self.name)
+        return Pipeline(changed(self.parts, {self.graph.find(name).name: step}), self.name)
 
     def drop(self, *names: str) -> Pipeline:
         """Without some steps; their outputs become inputs."""
-        dropped = {self.graph.find(name).name for name in names}
-        return Pipeline([s for s in self.graph.order if s.name not in dropped], self.name)
+        loops = [part for part in self.parts if part.name in names and part.name in self.graph.loops]
+        dropped = {self.graph.find(name).name: None for name in names} | {s.name: None for s in body(loops)}
+        return Pipeline(changed(self.parts, dropped), self.name)
 
     def __or__(self, other: Any) -> Pipeline:
         """Both together; conflicts are `WiringError`."""
         return Pipeline(
-            [*self.graph.order, *(other.graph.order if isinstance(other, Pipeline) else [other])], self.name
+            [*self.parts, *(other.parts if isinstance(other, Pipeline) else [other])], self.name
         )
 
     def configure(self, options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
@@ -333,7 +343,9 @@ class Pipeline:
                         f"sets: {', '.join(sorted(CONFIGURABLE))}."
                     )
             changes.setdefault(self.graph.find(name).name, {}).update(given)
-        return Pipeline([s.replace(**changes.get(s.name, {})) for s in self.graph.order], self.name)
+        steps = {step.name: step for step in body(self.parts)}
+        new = {name: steps[name].replace(**options) for name, options in changes.items()}
+        return Pipeline(changed(self.parts, new), self.name)
 
     def nest(self, outputs: str | Iterable[str], name: str) -> Pipeline:
         """What makes some outputs, folded into one step of that name, which keeps nothing between.
@@ -347,7 +359,9 @@ class Pipeline:
 
         wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         inside = list(self.graph.ancestors(self.graph.find(o) for o in wanted))
-        rest = [s for s in self.graph.order if s not in inside]
+        if any(step.loops for step in inside):
+            raise WiringError(f"What makes {', '.join(wanted)} has a loop in it, which cannot be folded into one.")
+        rest = [p for p in self.parts if p not in inside]
         return Pipeline([Step(**nested_step(self.graph, inside, rest, wanted, name)), *rest], self.name)
 
     # Looking
@@ -380,9 +394,3 @@ class Pipeline:
             for s in self.graph.order
         ]
         return "\n".join(lines)
-
-
-def run_pipeline(pipeline: Any, inputs: Any = None, **options: Any) -> Run:
-    """Run a pipeline: ``pipeline.run(inputs, **options)``."""
-    found: Run = pipeline.run(inputs, **options)
-    return found

@@ -46,6 +46,7 @@ def compare(name: str, line: int, code: str, namespace: dict[str, Any]) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
 def test_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEFT_CACHE", str(tmp_path / "cache"))
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for line, code in blocks(page):
         run = compare if ">>> " in code else execute

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import weft
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 SHORTER = {
+    "curation": {'"data/clean"), 1000': '"data/clean"), 60'},
     "digits": {"logspace(-1, 3, 9)": "logspace(0, 2, 3)", "logspace(-3, 0.5, 8)": "logspace(-2, -1, 2)"},
     "gray_scott": {"0.056, 8)": "0.056, 3)", "0.066, 8)": "0.066, 3)", '"n_steps": 5000': '"n_steps": 100'},
 }
@@ -67,6 +70,40 @@ def test_gray_scott_batch_equals_one_by_one(require: Callable[..., Any]) -> None
     assert one.shape == many.shape == (2, 2, 16, 16)
     np.testing.assert_allclose(one, many, atol=1e-6)
     assert one.std() > 0
+
+
+def test_curation_repairs_what_is_damaged_and_runs_nothing_else(
+    require: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    example = load("curation")
+    example.RAW.mkdir(parents=True), example.CLEAN.mkdir(parents=True)
+    for case in range(1000):
+        example.simulate(case)
+    (example.RAW / "case-0041.npz").write_bytes(b"PK")
+    pipe = weft.stream(example.Cases(), "curation").filter(example.Moments()).write(example.save)
+    run = pipe.run(run_dir="run", on_error="continue", n_jobs=2, progress=False)
+    assert [error.index for error in run.errors] == [{"index": 41}]
+    assert run.status["stream"]["done"] == 999 and run.status["Moments"]["blocked"] == 1
+    example.simulate(41)
+    run = pipe.run(run_dir="run", n_jobs=2, progress=False)
+    velocity = np.concatenate([np.load(path)["velocity"] for path in sorted(example.RAW.iterdir())])
+    assert run["Moments"] == f"{velocity.mean():.2f} ± {velocity.std():.2f}"
+    assert sum(row["elements"] for row in run.attempts("stream") if row["state"] == "done") == 1000
+    (row,) = run.files(run["paths"][41][0])
+    assert row["index"] == 41
+
+
+def test_digits_from_a_configuration_file(require: Callable[..., Any], tmp_path: Path) -> None:
+    for package in ("matplotlib", "sklearn", "hydra"):
+        require(package)
+    file = EXAMPLES[0].with_name("digits.yaml")
+    example = load("digits")
+    grid = {"C": np.logspace(-1, 3, 9), "gamma": np.logspace(-3, 0.5, 8), "fold": range(5)}
+    here = weft.load_study(file, [f"run.run_dir={tmp_path}/run"])
+    assert here.plan().n_elements == example.study.plan(grid).n_elements == 434
+    assert all(np.array_equal(here.inputs[name], grid[name]) for name in grid)
 
 
 def test_digits_best_setting_is_judged_on_digits_held_out(require: Callable[..., Any]) -> None:

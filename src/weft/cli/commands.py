@@ -27,6 +27,7 @@ _COMMANDS = {
     "export": ("keeping", "Write results as a table (csv, parquet) or labelled arrays (zarr)."),
     "verify": ("keeping", "Check every file of a run against its checksum."),
     "gc": ("keeping", "Remove results that nothing refers to any more."),
+    "cache": ("caching", "Show the cache of steps with cache=True, or clear it."),
     "backends": ("looking", "List where jobs can run."),
     "demo": ("keeping", "Run a real study, kill it on the way, and see it resume."),
     "completion": ("keeping", "Print the script that completes weft's commands in a shell."),

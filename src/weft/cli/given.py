@@ -1,24 +1,24 @@
-"""What is given on the command line: ``name=value``, ``FILE.py:pipe``, run directories."""
+"""What is given on the command line: ``name=value``, ``FILE.py:pipe``, ``study.yaml``."""
 
 from __future__ import annotations
 
 import ast
 import csv
-import importlib.util
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Sequence
-from types import ModuleType
+from dataclasses import replace
 from typing import Any
 
+from weft.configuration.importing import pipeline
+from weft.configuration.study import ConfiguredStudy, load_study
 from weft.errors import InvalidInput
 from weft.model.step import nearest
 from weft.model.sweep import Sweep, grid
-from weft.pipeline import Pipeline, Step
 
 _RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")
+_READ = re.compile(r"[\w.]+=(@.*|range\(.*\))\s*")
 _FLOATS = {"nan", "inf", "-inf"}
 _SPAN = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?(?::[-+]?[\d_.]+(?:[eE][-+]?\d+)?){1,2}")
 
@@ -131,74 +131,18 @@ def _column(name: str, path: str, rows: list[dict[str, str]]) -> list[Any]:
     return [parsed(row[column]) for row in rows]
 
 
-def pipeline(target: str) -> Pipeline:
-    """The pipeline of ``FILE.py:name``: a Pipeline, a step, or a function without arguments that returns one.
+def study(target: str, given: Sequence[str]) -> ConfiguredStudy:
+    """What ``FILE.py:name`` or a YAML file says to run, with the inputs, or overrides, that are given.
 
     Raises
     ------
     InvalidInput
-        If there is no such file, or nothing of that name in it.
+        For what is not there, or cannot be understood.
     """
-    path, colon, name = target.rpartition(":")
-    if not colon:
-        path, name = target, ""
-    module = _module(path)
-    here = {key: value for key, value in vars(module).items() if not key.startswith("_")}
-    pipelines = [key for key, value in here.items() if isinstance(value, Pipeline)]
-    steps = [key for key, value in here.items() if isinstance(value, Step)]
-    there = ", ".join(pipelines + steps) or "no pipeline"
-    if not name:
-        if len(pipelines) != 1:
-            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME. There: {there}.")
-        name = pipelines[0]
-    if name not in here:
-        raise InvalidInput(
-            f"{path} has no {name!r}.{nearest(name, pipelines + steps or here)} There: {there}."
-        )
-    found = here[name]
-    if not isinstance(found, (Pipeline, Step)) and callable(found):
-        try:
-            found = found()
-        except TypeError as error:
-            raise InvalidInput(f"{target} is called without arguments, and failed: {error}.") from error
-    if isinstance(found, Step):
-        found = Pipeline([found], found.name)
-    if not isinstance(found, Pipeline):
-        raise InvalidInput(f"{target} is a {type(found).__name__}, not a pipeline. There: {there}.")
-    return found
-
-
-def _module(path: str) -> ModuleType:
-    import cloudpickle
-
-    whole = os.path.abspath(path)
-    if not os.path.isfile(whole) or not whole.endswith(".py"):
-        raise InvalidInput(f"There is no Python file {path}. A pipeline is given as FILE.py:name.")
-    name = os.path.splitext(os.path.basename(whole))[0]
-    if name in sys.modules or not name.isidentifier():
-        name = f"weft_study_{abs(hash(whole)):x}"
-    sys.path.insert(0, os.path.dirname(whole))
-    spec = importlib.util.spec_from_file_location(name, whole)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        where = _line(error, whole)
-        raise InvalidInput(f"{path} cannot be loaded: {type(error).__name__}: {error}{where}.") from error
-    # Workers, and whoever resumes from another directory, need not find the file.
-    cloudpickle.register_pickle_by_value(module)
-    return module
-
-
-def _line(error: BaseException, path: str) -> str:
-    """Where in the file an error came up."""
-    found = ""
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == path:
-            found = f" (line {trace.tb_lineno})"
-        trace = trace.tb_next
-    return found
+    if not target.endswith((".yaml", ".yml")):
+        return ConfiguredStudy(pipeline(target), values(given), {"progress": True})
+    # What YAML has no form for is read as for a Python file.
+    read = [text for text in given if _READ.match(text)]
+    ready = values(text.removeprefix("inputs.") for text in read)
+    found = load_study(target, [text for text in given if text not in read], ready)
+    return replace(found, options={"progress": True, **found.options})

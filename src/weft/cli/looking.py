@@ -109,10 +109,11 @@ def history(run_dir: str, as_json: bool) -> None:
     show(open_run(run_dir).history(), as_json)
 
 
-@click.command(help="Draw the wiring of a pipeline (FILE.py:PIPE) or of a run (its directory).")
-@click.argument("target", metavar="FILE.py:PIPE|RUN_DIR")
+@click.command(help="Draw the wiring of a pipeline (FILE.py:PIPE), a study (YAML) or a run (its directory).")
+@click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml|RUN_DIR")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--kind", type=click.Choice(["text", "mermaid", "html"]), default="text", show_default=True)
-def graph(target: str, kind: str) -> None:
+def graph(target: str, overrides: tuple[str, ...], kind: str) -> None:
     """Draw the wiring."""
     from weft.plan.drawing import draw
 
@@ -122,9 +123,9 @@ def graph(target: str, kind: str) -> None:
 
         click.echo(draw(load_study(absolute(target), current()).graph, kind))
         return
-    from weft.cli.given import pipeline
+    from weft.cli.given import study
 
-    click.echo(pipeline(target).draw(kind))
+    click.echo(study(target, overrides).pipeline.draw(kind))
 
 
 @click.command(help="List where jobs can run.")

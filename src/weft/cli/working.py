@@ -24,14 +24,12 @@ _OPTIONS = [
         "the first outermost.",
     ),
     click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. None: in memory."),
-    click.option(
-        "--backend", "-b", default="auto", show_default=True, help="Where jobs run; see weft backends."
-    ),
+    click.option("--backend", "-b", help="Where jobs run, by default auto; see weft backends."),
     click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
     click.option("--output", "outputs", multiple=True, help="Make only this; may be repeated."),
     click.option("--force", multiple=True, help="STEP, STEP+ (and all that follows) or all."),
-    click.option("--on-error", type=_ERROR, default="stop", show_default=True),
-    click.option("--on-change", type=_CHANGE, default="error", show_default=True),
+    click.option("--on-error", type=_ERROR, help="By default stop."),
+    click.option("--on-change", type=_CHANGE, help="By default error."),
     click.option("--block-size", type=int, help="Elements per block."),
     click.option("--seed", type=int, help="Root of every random stream."),
 ]
@@ -69,36 +67,47 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-@click.command(help="Run a pipeline, or go on with what the run directory holds.")
-@click.argument("target", metavar="FILE.py:PIPE")
-@click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+_TARGET = click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml")
+_INPUTS = click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+_VALUES = (
+    "Of a pipeline in a Python file, NAME is an input; VALUE is a Python literal, range(...), text, or "
+    "@FILE, which reads a .json, .csv or .npy file. Of a YAML file, NAME is a key (run.n_jobs=2, "
+    "steps.fit.retries=3) or an input, and VALUE is YAML, range(...) or @FILE. Options win over what the "
+    "file says."
+)
+
+
+@click.command(help="Run a pipeline, or go on with what the run directory holds.\n\n" + _VALUES)
+@_TARGET
+@_INPUTS
 @_run_options
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 @json_option
 def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **given: Any) -> None:
-    """Values are Python literals, range(...), or text; name=@FILE reads a .json, .csv or .npy file."""
-    from weft.cli.given import pipeline, values
+    """Run, or go on."""
+    from weft.cli.given import study
 
-    pipe = pipeline(target)
+    found = study(target, inputs)
+    options = _options(given) | ({"progress": False} if quiet or as_json else {})
     try:
-        found = pipe.run(values(inputs), progress=not (quiet or as_json), **_options(given))
+        made = found.run(**options)
     except StepError as error:
         if as_json:
             show({"ok": False, "error": str(error), "step": error.step, "index": error.index}, True)
         raise
-    _ended(found, as_json)
+    _ended(made, as_json)
 
 
-@click.command(help="Show what a run would do; computes nothing.")
-@click.argument("target", metavar="FILE.py:PIPE")
-@click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
+@click.command(help="Show what a run would do; computes nothing.\n\n" + _VALUES)
+@_TARGET
+@_INPUTS
 @_run_options
 @json_option
 def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """The same arguments as ``weft run``."""
-    from weft.cli.given import pipeline, values
+    from weft.cli.given import study
 
-    found = pipeline(target).plan(values(inputs), **_options(given))
+    found = study(target, inputs).plan(**_options(given))
     if not as_json:
         show(found, False)
         return
@@ -110,15 +119,25 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
 
 @click.command(help="Go on with a run: what is open and what failed.")
 @click.argument("run_dir")
-@click.option("--from", "source", metavar="FILE.py:PIPE", help="Use this code; else the recorded one.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE.py:PIPE|STUDY.yaml",
+    help="Use its code, and of a YAML file KEY=VALUE; inputs are those of the run.",
+)
 @click.option("--on-change", type=_CHANGE)
 @_again_options
-def resume(run_dir: str, source: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
+def resume(
+    run_dir: str, overrides: tuple[str, ...], source: str | None, quiet: bool, as_json: bool, **given: Any
+) -> None:
     """Go on."""
-    from weft.cli.given import pipeline
+    from weft.cli.given import study
     from weft.run.run import open_run
 
-    pipe = pipeline(source) if source else None
+    if overrides and not (source or "").endswith((".yaml", ".yml")):
+        raise click.UsageError(f"{overrides[0]} is for a study: --from STUDY.yaml.")
+    pipe = study(source, overrides).varied() if source else None
     found = open_run(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
     _ended(found, as_json)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from weft.engine.failures import step_error
+from weft.engine.grouping import groups_of
 from weft.engine.jobs import Job, Report
 from weft.engine.worker import HOST
 from weft.errors import InvalidInput, StepError, WeftError
@@ -118,6 +119,8 @@ class Blame:
         """Have a job run again, alone and marked."""
         assert track.grid is not None
         numbers = tuple(dict.fromkeys(track.grid.number(item.block) for item in job.items))
+        if groups_of(track) is not None:  # nothing else starts before it: it may be of the same group
+            numbers = tuple(np.flatnonzero(~track.settled).tolist())
         for number in numbers:
             track.out[number] = track.out.get(number, 0) + 1
         self.suspects.append(Suspect(job, track, numbers))

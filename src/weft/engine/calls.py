@@ -53,10 +53,16 @@ def positional(
     return call
 
 
-def returning(step: Step, call: Callable[..., Any], sizes: Mapping[str, int]) -> Callable[..., Any]:
+def returning(
+    step: Step,
+    call: Callable[..., Any],
+    sizes: Mapping[str, int],
+    remember: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda call: call,
+) -> Callable[..., Any]:
     """`call`, made to return a tuple for several outputs, and `Cells` for axes that the step opens.
 
-    A returned value that does not fit raises: it is the element's failure.
+    A returned value that does not fit raises: it is the element's failure. `remember` wraps what makes the
+    values, whose lengths are compared each time.
     """
     outputs, given = step.outputs, step.outputs_as_given
     picked = call
@@ -82,19 +88,27 @@ def returning(step: Step, call: Callable[..., Any], sizes: Mapping[str, int]) ->
             )
 
     if not step.opened:
-        return picked
+        return remember(picked)
     lengths = [sizes.get(axis) for axis in step.opened]
 
     def opened(*args: Any) -> Any:
         value = picked(*args)
         if len(outputs) > 1:
-            return tuple(_cells(step, name, part, lengths) for name, part in zip(outputs, value, strict=True))
-        return _cells(step, outputs[0], value, lengths)
+            return tuple(_cells(step, name, part) for name, part in zip(outputs, value, strict=True))
+        return _cells(step, outputs[0], value)
 
-    return opened
+    made = remember(opened)
+
+    def fitting(*args: Any) -> Any:
+        value = made(*args)
+        for output, cells in zip(outputs, value if len(outputs) > 1 else (value,), strict=True):
+            _fit(step, output, cells.shape, lengths)
+        return value
+
+    return fitting
 
 
-def _cells(step: Step, output: str, value: Any, lengths: list[int | None]) -> Cells:
+def _cells(step: Step, output: str, value: Any) -> Cells:
     if not hasattr(value, "__len__"):
         if not hasattr(value, "__iter__"):
             raise TypeError(
@@ -102,7 +116,11 @@ def _cells(step: Step, output: str, value: Any, lengths: list[int | None]) -> Ce
                 f"return something with a length; it returned {_brief(value)}."
             )
         value = list(value)
-    column, shape = nested(value, len(lengths))
+    column, shape = nested(value, len(step.opened))
+    return Cells(column, tuple(shape))
+
+
+def _fit(step: Step, output: str, shape: tuple[int, ...], lengths: list[int | None]) -> None:
     for place, (axis, found) in enumerate(zip(step.opened, shape, strict=True)):
         expected = lengths[place]
         if expected is None:
@@ -112,7 +130,6 @@ def _cells(step: Step, output: str, value: Any, lengths: list[int | None]) -> Ce
                 f"Axis {axis!r} has length {expected}, but step {step.name!r} returned {found} values of "
                 f"{output!r} along it."
             )
-    return Cells(column, tuple(shape))
 
 
 def _brief(value: Any) -> str:

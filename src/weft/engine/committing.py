@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 from weft.engine.control import Control
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import Lane
+from weft.engine.memory import forget_peak, peak_memory
 from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
-from weft.study.arguments import Arguments, Item
+from weft.study.arguments import Arguments, Carried, Item
 from weft.study.study import Study
 from weft.values.traces import joined, traced
 
@@ -40,6 +42,7 @@ class Work:
     committed: list[int] = field(default_factory=list)
     spent: list[float] = field(default_factory=list)
     started: float = field(default_factory=time.time)
+    peak: int = 0
 
     def where(self) -> tuple[str, list[int]]:
         """Step and storage position of the element that runs now."""
@@ -68,17 +71,22 @@ class Committer:
     def begin(self, work: Work) -> None:
         """An item starts."""
         alone = len(self.job.items) == 1 and work.n == 1
-        if self.thread is None and (self.durable and not alone or work.n > UNWATCHED):
-            self.thread = threading.Thread(target=self._loop, name="weft-committer", daemon=True)
+        if self.thread is None and (work.n > UNWATCHED or (self.durable and not alone)):
+            self.thread = threading.Thread(
+                target=copy_context().run, args=(self._loop,), name="weft-committer", daemon=True
+            )
             self.thread.start()
         work.committed = [0] * len(work.lanes)
         work.spent = [0.0] * len(work.lanes)
+        if self.job.driver is not None:
+            forget_peak()
         self.current = work
         self._raise()
 
     def finish(self, work: Work) -> None:
         """An item has ended, or was left: commit what is done."""
         self.current = None
+        work.peak = peak_memory(self.job.driver is not None)
         if not self.durable or self.thread is None:
             self._flush(work, final=True)
         else:
@@ -203,6 +211,7 @@ class Committer:
             self.job.epoch, dict(zip(step.outputs, inner, strict=False)),
             work.arguments.reads.get(step.name, ""), work.started, seconds, self.job.attempts + 1,
             self.report.host, self.report.worker, record.code[:12], step.name in study.forced,
+            work.peak or peak_memory(self.job.driver is not None),
         )  # fmt: skip
         payload = Payload(
             {} if failures else dict(zip(step.outputs, columns, strict=True)), failures,
@@ -229,11 +238,21 @@ def _read(work: Work, lane: Lane, at: Positions) -> Any:
     parts = []
     for trace in work.arguments.traces.get(name, ()):
         if isinstance(trace, str):
-            maker = next(other for other in work.lanes if trace in other.step.outputs)
-            parts.append(traced(maker.made(trace, at.tolist())))
+            parts.append(_made(work, trace, at))
+        elif isinstance(trace, Carried):
+            before = trace.before[at]
+            rows = np.empty((len(at), 16), np.uint8)
+            rows[before >= 0] = _made(work, trace.of, before[before >= 0])
+            rows[before < 0] = traced(trace.outside.take(trace.rank(at[before < 0])))
+            parts.append(rows)
         else:
             parts.append(trace[at])
     return joined(whole[at], parts) if parts else whole[at]
+
+
+def _made(work: Work, output: str, at: Positions) -> Any:
+    maker = next(lane for lane in work.lanes if output in lane.step.outputs)
+    return traced(maker.made(output, at.tolist()))
 
 
 def rehomed(report: Report, grid: Grid) -> None:

@@ -19,6 +19,8 @@ class Control:
         self.stopped = False
         # What class steps reuse lives as long as the job.
         self.instances: dict[str, Any] = {}
+        # Seconds that results from the cache once took to compute.
+        self.saved = 0.0
 
     def stop(self) -> bool:
         """Whether to stop; looks at most four times a second."""

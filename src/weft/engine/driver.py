@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from weft.engine.attention import Attention
 from weft.engine.blame import Blame
 from weft.engine.committing import rehomed
+from weft.engine.grouping import at_once, groups_of, send_groups, unmeasured
 from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
@@ -56,12 +58,12 @@ class Driver:
         self.sent: dict[Any, Sent] = {}
         self.tracks = tracks_of(study, groups, settings.chosen, settings.steps)
         self.blame = Blame(study, emit)
-        self.mending = Mending(study, self.tracks, emit)
+        self.attention = Attention(self.tracks)
+        self.mending = Mending(study, self.attention, emit)
         self.stopping = False
         self.cancelling = False
         self.problem: BaseException | None = None
         self.tokens = itertools.count()
-        self.moves = 0
         self.ticked = 0.0
         self.session = secrets.token_hex(4)
 
@@ -75,17 +77,15 @@ class Driver:
         """
         try:
             while True:
-                before = self.moves
                 try:
                     self._advance()
                 except CorruptResult as error:
                     if not self.mending.mend(error):
                         raise
-                    self.moves += 1
-                if self.sent:
-                    self._take()
-                elif self.stopping or self.moves == before:
+                    continue
+                if not self.sent:
                     break
+                self._take()
         except BaseException:
             self._interrupt()
             raise
@@ -97,29 +97,46 @@ class Driver:
     def _advance(self) -> None:
         """Send whatever can be sent."""
         self._send_suspects()
-        for track in self.tracks:
-            if self.stopping:
-                return
-            if track.grid is None and not track.impossible:
-                if track.open():
-                    self._settled(track, ())
-                elif not track.impossible:
-                    self._pilot(track)
-        for track in reversed(self.tracks):
-            while track.ready and not self.stopping and self._room(track):
+        while not self.stopping:
+            if (track := self.attention.changed()) is not None:
+                self._look(track)
+            elif (track := self._sendable()) is not None:
                 self._send(track)
+            elif not self.attention:
+                return
 
-    def _room(self, track: Track) -> bool:
-        pool = self.pool_of(track)
-        return sum(s.weight for s in self.sent.values() if s.pool is pool) < pool.window
+    def _look(self, track: Track) -> None:
+        """Open a group whose shape and blocks are known by now, or send pilots; put it in line if ready."""
+        if track.grid is None and not track.impossible:
+            if track.open():
+                self._settled(track, ())
+            elif track.impossible:
+                self.attention.tell(track, ())
+            else:
+                self._pilot(track)
+        if track.ready:
+            self.attention.wait(track, self.pool_of(track))
+
+    def _sendable(self) -> Track | None:
+        """The last group with blocks that are ready and a pool that has room for them."""
+        for pool, places in self.attention.waiting.items():
+            while places and sum(s.weight for s in self.sent.values() if s.pool is pool) < pool.window:
+                track = self.tracks[-places.first]
+                if track.ready and self.pool_of(track) is pool:
+                    return track
+                places.pop()
+                if track.ready:  # its pool is another one by now
+                    self.attention.wake(track)
+        return None
 
     def _pilot(self, track: Track) -> None:
         """Choose the blocks of a group: as the user says, or from what its first elements take."""
         if track.pilots_out or self.study.shape(track.first) is None:
             return
         pool, total = self.pool_of(track), track.total()
-        if self.settings.block_size is not None:
-            self._record_blocks(track, self.settings.block_size)
+        size = self.settings.block_size or unmeasured(track, pool)
+        if size is not None:
+            self._record_blocks(track, size)
             if track.open():
                 self._settled(track, ())
             return
@@ -140,6 +157,9 @@ class Driver:
         """Send a run of ready blocks, or parts of one: about two seconds of work, or a share of the rest."""
         assert track.grid is not None
         pool = self.pool_of(track)
+        if groups_of(track) is not None:
+            self._settled(track, send_groups(track, pool, self._weight(track, pool), self._submit))
+            return
         most = self._job_size(track, pool)
         items: list[Item] = []
         numbers: list[int] = []
@@ -194,7 +214,6 @@ class Driver:
         sent = pool.submit(job, track, numbers, self._weight(track, pool))
         self.emit("job-sent", track.group.name, n=sum(i.n for i in items), token=job.token)
         self.sent[sent.future] = sent
-        self.moves += 1
 
     def _supplied(self, job: Job, track: Track, pool: Pool) -> Job:
         """A job with its arguments, where the worker cannot read them from the store."""
@@ -212,10 +231,9 @@ class Driver:
         while self.blame.suspects and not self.stopping:
             suspect = self.blame.suspects[0]
             pool = self.pool_of(suspect.track)
-            if sum(s.alone is not None for s in self.sent.values()) >= pool.n_jobs:
+            if sum(s.alone is not None for s in self.sent.values()) >= at_once(suspect.track, pool):
                 return
             self.blame.suspects.pop(0)
-            self.moves += 1
             job = self._supplied(suspect.job, suspect.track, pool)
             sent = pool.submit_alone(job, suspect.track, suspect.numbers)
             self.sent[sent.future] = sent
@@ -346,32 +364,13 @@ class Driver:
 
     def _settled(self, track: Track, numbers: Sequence[int]) -> None:
         """Look at blocks again: what is open in them is sent again, what is settled lets others start."""
-        self.moves += 1
         for number in numbers:
             if track.settled is not None and not track.settled[number] and not track.out.get(number):
                 track.known[number] = False
                 if not self.stopping:
                     track.consider(number)
-        if track.grid is not None:
-            self._notify(track, numbers)
-
-    def _notify(self, track: Track, numbers: Sequence[int]) -> None:
-        """Tell those who wait for these blocks."""
-        for other in self.tracks:
-            for need, made in other.needs:
-                if made is track and other.grid is not None:
-                    self._wake(other, need, track, numbers)
-
-    @staticmethod
-    def _wake(other: Track, need: Any, track: Track, numbers: Sequence[int]) -> None:
-        assert other.grid is not None and track.grid is not None
-        for number in numbers or range(track.grid.n_blocks):
-            if not track.settled[number]:
-                continue
-            spans = dict(zip(track.first.axes, track.grid.box(track.grid.at(number)), strict=True))
-            part = other.grid.covering([spans.get(a) if a in need.along else None for a in other.first.axes])
-            for waiting in other.grid.numbers(part):
-                other.consider(waiting)
+        self.attention.wake(track)
+        self.attention.tell(track, numbers)
 
     def stop(self, cancel: bool = False) -> None:
         """No new work; what is running ends, or with `cancel` is ended. May be asked from any thread."""

@@ -104,10 +104,11 @@ class Lane:
     alone: bool = False
     plain: bool = True
     storing: bool = False
+    skip: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.columns = [_iterator(source, 0) for source in self.sources]
-        self.from_lanes = [s for s in self.sources if isinstance(s, Upstream)]
+        self.from_lanes = [s for s in self.sources if hasattr(s, "lane")]
         self.wide = len(self.step.outputs) > 1
 
     def begin(self) -> None:
@@ -118,7 +119,7 @@ class Lane:
     def advance(self, high: int) -> None:
         """Run elements up to position `high`, or fewer if `cut` was called meanwhile."""
         low = len(self.results)
-        if any(up.lane.holes for up in self.from_lanes):
+        if self.skip or any(up.lane.holes for up in self.from_lanes):
             self._one_by_one(low, high)
         else:
             self._in_bulk(high)
@@ -167,6 +168,10 @@ class Lane:
 
     def _one_by_one(self, low: int, high: int) -> None:
         for position in range(low, high):
+            if position in self.skip:
+                self.results.append(Hole(None))
+                self.holes += 1
+                continue
             try:
                 values = self.arguments(position)
                 if any(type(value) is Hole for value in values):
@@ -308,6 +313,14 @@ class Lane:
 
 SETTLED = IMMUTABLE | {Hole, Cells}
 PLAIN = IMMUTABLE | {Hole}
+
+
+def value_of(lane: Lane, output: str, position: int) -> Any:
+    """What a lane made for an element, a copy if it could be changed; `Hole` if there is nothing."""
+    value = lane.results[position]
+    if lane.wide and type(value) is not Hole:
+        value = value[lane.step.outputs.index(output)]
+    return value.column.tolist()[0] if type(value) is Held else value
 
 
 def _iterator(source: Any, position: int) -> Any:

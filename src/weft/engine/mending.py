@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from weft.engine.attention import Attention
 from weft.errors import CorruptResult
 from weft.study.study import Study
-from weft.study.tracks import Track
 
 READERS = 100  # jobs that may already be on their way to what one damaged commit held
 
@@ -14,8 +14,8 @@ READERS = 100  # jobs that may already be on their way to what one damaged commi
 class Mending:
     """Sets damaged commits aside on behalf of a driver."""
 
-    def __init__(self, study: Study, tracks: Sequence[Track], emit: Callable[..., None]) -> None:
-        self.study, self.tracks, self.emit = study, tracks, emit
+    def __init__(self, study: Study, attention: Attention, emit: Callable[..., None]) -> None:
+        self.study, self.attention, self.emit = study, attention, emit
         self.pardons = 0
 
     def mend(self, error: BaseException | None) -> bool:
@@ -26,7 +26,8 @@ class Mending:
         if not isinstance(error, CorruptResult):
             return False
         damaged = getattr(error, "commit", None)
-        track = next((t for t in self.tracks if damaged is not None and damaged.step in t.counts), None)
+        tracks = self.attention.tracks
+        track = next((t for t in tracks if damaged is not None and damaged.step in t.counts), None)
         if damaged is None:
             self.pardons -= 1
             if self.pardons < 0:
@@ -39,6 +40,7 @@ class Mending:
             self.study.results[damaged.step].remove(damaged)
             track.reopen(track.grid.number(damaged.block), damaged)
             self.pardons += READERS
-        for other in self.tracks:
+        for other in tracks:
             other.look_again()
+            self.attention.wake(other)
         return True

@@ -154,7 +154,7 @@ def nested_step(
         "function": function, "output_name": outputs, "mapspec": mapspec,
         "name": name, "renames": {a: n for a, n in function.names.items() if a != n},
         "ignore": tuple(n for n in function.names.values() if _ignored(inside, n)),
-        "retries": max(step.retries for step in inside),
+        "retries": max(step.retries for step in inside), "cache": all(step.cache for step in inside),
     }  # fmt: skip
 
 

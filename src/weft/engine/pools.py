@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weft.backends.following import follow
+from weft.engine.caching import SHARED
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
 from weft.engine.remote import Place, bundle, hello, run_remote
@@ -107,7 +108,7 @@ class Pool:
                 self._place = Place(None, 0, os.urandom(8).hex(), "", data)
             self._folder = tempfile.TemporaryDirectory(prefix="weft-")
             self.stop_path = f"{self._folder.name}/stop"
-        return replace(self._place, blocks=dict(study.blocks), sizes=sizes)
+        return replace(self._place, blocks=dict(study.blocks), sizes=sizes, cache=study.memory.get(SHARED))
 
     def submit(self, job: Job, track: Any, numbers: tuple[int, ...], weight: int) -> Sent:
         """Send a job."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weft.backends.following import alive, running
+from weft.engine.caching import SHARED, Shared
 from weft.engine.jobs import Job, Report
 from weft.errors import RunMismatch, StoreError
 from weft.plan.axes import Axis
@@ -32,6 +33,8 @@ class Place:
         a pickled study without inputs and results, under its digest `key`: arguments travel with the jobs.
     blocks, sizes
         Block shapes and axis lengths that the driver learnt meanwhile.
+    cache
+        That of the driver, whatever the worker's environment was when it started.
     """
 
     path: str | None = None
@@ -41,6 +44,7 @@ class Place:
     bundle: bytes = b""
     blocks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    cache: Shared | None = None
 
 
 _studies: dict[tuple[Any, ...], Study] = {}
@@ -84,6 +88,7 @@ def _study(place: Place) -> Study:
         study.store = Courier()
         for results in study.results.values():
             results.store = study.store
+    study.memory[SHARED] = place.cache
     study.blocks.update(place.blocks)
     for axis, size in place.sizes.items():
         if study.axes[axis].size is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.backends import get_backend
+from weft.engine import caching
 from weft.engine.driver import Driver
 from weft.engine.events import Emitter, EventLog
 from weft.engine.jobs import FLUSH_SECONDS, Settings
@@ -212,6 +213,7 @@ class Session:
     ) -> None:  # fmt: skip
         self.study, self.options, self.finish, self.hold = study, options, finish, hold
         refuse_in_child(options)
+        caching.prepare(study)
         self.backends = Backends(study, options)
         self.steps = wanted_steps(study.graph, options)
         self.observers = list(observers)
@@ -270,6 +272,8 @@ class Session:
                 self.hold(self.driver.tracks)
             if self.cancelled:
                 self.driver.stop()
+            kept = [n for track in self.driver.tracks for n in track.counts if n not in track.unkept]
+            study.store.prepare([(name, study.records[name].identity) for name in kept])
             emit("run-started", name=study.name, path=study.path, steps=[s.name for s in study.graph.order])
             try:
                 self.driver.run()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from weft.engine.batches import BatchLane
+from weft.engine.caching import remembering
 from weft.engine.calls import positional, returning
 from weft.engine.committing import Committer, Work
 from weft.engine.context import Context
@@ -22,12 +23,14 @@ from weft.engine.failures import ElementCancelled, Mark, with_timeout
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
 from weft.engine.printed import keeping
+from weft.engine.turns import Previous, Turns
 from weft.model.resources import Resources
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Grid, positions
+from weft.store.artifacts import keeping_files
 from weft.store.commits import DONE
 from weft.store.fs import current as current_fs
-from weft.study.arguments import Arguments, Fetcher, Item, Single
+from weft.study.arguments import Arguments, Carried, Fetcher, Item, Single
 from weft.study.reading import injected
 from weft.study.streams import generator
 from weft.study.study import Study
@@ -59,6 +62,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     fetcher = Fetcher.of(study)
     kept = contextlib.ExitStack()
     if study.path is not None:
+        kept.enter_context(keeping_files(study.path, current_fs()))
         name = f"{HOST}-{os.getpid()}-{job.token}"
         kept.enter_context(
             keeping(study.path, current_fs(), name, lambda: current.where() if current else None)
@@ -88,7 +92,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
         kept.close()
         problem = committer.close()
         report.problem = report.problem or problem
-    report.seconds = time.perf_counter() - started
+    report.seconds = time.perf_counter() - started + control.saved
     return report
 
 
@@ -100,19 +104,23 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
     budget = control.job.pilot.seconds if control.job.pilot else None
     begun = time.perf_counter()
     position = 0
+    turns = Turns(work.arguments, work.lanes, n)
     while position < n:
         high = position + tempo.next(
             n - position, not first.step.batch and any(lane.mutable for lane in work.lanes)
         )
+        high = turns.high(position, high)
+        if not turns.begin(position, high):
+            break
         for number, lane in enumerate(work.lanes):
             work.running = number
             lane.begin()
-            clock = time.perf_counter()
+            clock = time.perf_counter() - control.saved
             lane.advance(high)
             while lane is not first and len(lane.results) < high and not control.stop():
                 lane.advance(high)
             high = min(high, len(lane.results))
-            lane.seconds += time.perf_counter() - clock
+            lane.seconds += time.perf_counter() + control.saved - clock
         ran, position = high - position, high
         work.reached = position
         tempo.tick(ran)
@@ -148,6 +156,8 @@ def _work(
         work.lanes.append(lane)
         for place, output in enumerate(step.outputs):
             made[output] = Upstream(lane, place)
+    for source in (source for lane in work.lanes for source in lane.sources if isinstance(source, Previous)):
+        source.lane = made[source.of].lane
     return work
 
 
@@ -172,6 +182,8 @@ def _lane(
             sources.append(made[parameter.name])
         elif isinstance(given, Single):
             sources.append(Constant(given.value))
+        elif isinstance(given, Carried):
+            sources.append(Previous(given))
         elif isinstance(given, Whole):
             sources.append(given)
         elif step.batch:
@@ -189,9 +201,8 @@ def _lane(
     live = not study.store.durable and not getattr(study.store, "sends", False)
     if step.batch:
         return BatchLane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
-    return Lane(
-        step, returning(step, call, sizes), sources, step.retries + 1 - job.attempts, live, about.attempt
-    )
+    call = returning(step, call, sizes, remembering(study, step, sources, control))
+    return Lane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
 
 
 def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any]:
@@ -265,6 +276,7 @@ class About:
             self.attempts.get(position, 1) + self.job.attempts,
             step.name in study.forced,
             self.resources(position),
+            iteration={loop.name: index[loop.name] for loop in step.loops if loop.name in index},
             folder=f"{study.path}/scratch/{element}" if study.path else None,
             stopping=self.control.stop,
         )

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from weft.errors import WiringError
-from weft.model.annotations import fits, scalar_annotation
-from weft.model.step import REQUIRED, Parameter, Step, nearest
+from weft.model.crossing import Crossing
+from weft.model.step import Step, nearest
+from weft.model.wiring import check, unite
 
 
-@dataclass(frozen=True)
-class Read:
-    """How a step takes one named value.
-
-    `indices` has one entry for each dimension of the array: the axis along which the step takes single
-    elements, or None where it takes the dimension whole. It is empty for a value without axes.
-    """
-
-    step: str
-    name: str
-    indices: tuple[str | None, ...]
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether no dimension is taken whole."""
-        return None not in self.indices
-
-
-class Graph:
+class Graph(Crossing):
     """Steps in the order in which they can run, and the axes of every array.
 
     Parameters
@@ -48,8 +30,8 @@ class Graph:
 
     def __init__(self, steps: Iterable[Step]) -> None:
         given = list(steps)
-        self.steps: dict[str, Step] = {}
-        self.producer: dict[str, Step] = {}
+        self.steps, self.producer = {}, {}
+        self.aliases, self.loops = {}, {}
         for step in given:
             self._add(step)
         self.order: tuple[Step, ...] = self._sorted()
@@ -64,9 +46,7 @@ class Graph:
                         f"Axis {axis!r} is opened by {other.name!r} and by {step.name!r}: their lengths need "
                         "not agree. Use another axis name in one of the mapspecs."
                     )
-        self._check_defaults()
-        self._check_annotations()
-        self._check_reduce()
+        check(self)
 
     def _add(self, step: Step) -> None:
         if step.name in self.steps:
@@ -75,22 +55,24 @@ class Graph:
             )
         for output in step.outputs:
             if output in self.producer:
+                other = self.producer[output]
+                looped = " A loop carries it instead: carry={...}." if step.loops or other.loops else ""
                 raise WiringError(
-                    f"{output!r} is made by step {self.producer[output].name!r} and by {step.name!r}. "
-                    "Rename one: weft.step(...) with another output name, or renames={...}."
+                    f"{output!r} is made by step {other.name!r} and by {step.name!r}. "
+                    f"Rename one: weft.step(...) with another output name, or renames={{...}}.{looped}"
                 )
             self.producer[output] = step
         for parameter in step.inputs:
             if parameter.name in step.outputs:
                 raise WiringError(f"Step {step.name!r} takes its own output {parameter.name!r}: a cycle.")
         self.steps[step.name] = step
+        self.aliases |= {alias.name: alias for alias in step.aliases}
+        self.loops |= {loop.name: loop for loop in step.loops}
 
     def needs(self, step: Step) -> tuple[Step, ...]:
         """Steps whose outputs, or whose end (``after``), this step waits for."""
         found = {
-            self.producer[p.name].name: self.producer[p.name]
-            for p in step.parameters
-            if p.name in self.producer and not step.is_bound(p)
+            made.name: made for p in step.parameters if not step.is_bound(p) for made in self.makers(p.name)
         }
         for name in step.after:
             other = self.steps.get(name) or self.producer.get(name)
@@ -102,12 +84,19 @@ class Graph:
         return tuple(found.values())
 
     def _sorted(self) -> tuple[Step, ...]:
-        waiting = {name: {n.name for n in self.needs(step)} for name, step in self.steps.items()}
+        needed = {name: {n.name for n in self.needs(step)} for name, step in self.steps.items()}
+        waiting = {name: set(names) for name, names in needed.items()}
+        for name, step in self.steps.items():
+            if step.loops:  # a loop begins when all that goes into it is there
+                inside = {
+                    s.name for s in self.steps.values() if s.loops and s.loops[0].name == step.loops[0].name
+                }
+                waiting[name] |= {other for one in inside for other in needed[one] if other not in inside}
         followers: dict[str, list[str]] = {name: [] for name in waiting}
-        for name, needed in waiting.items():
-            for other in needed:
+        for name, others in waiting.items():
+            for other in others:
                 followers[other].append(name)
-        ready = deque(name for name, needed in waiting.items() if not needed)
+        ready = deque(name for name, others in waiting.items() if not others)
         order = []
         while ready:
             name = ready.popleft()
@@ -152,6 +141,7 @@ class Graph:
                             "dimension."
                         )
                     known[place] = index
+        unite(self, found)
         for name, (axes, where) in found.items():
             made = self.producer.get(name)
             if made and not made.spec:
@@ -164,68 +154,6 @@ class Graph:
             name: tuple(axis or f"{name}_dim{place}" for place, axis in enumerate(axes))
             for name, (axes, _) in found.items()
         }
-
-    def _check_reduce(self) -> None:
-        for step in self.order:
-            known = {axis for p in step.inputs for axis in self.axes.get(p.name, ())}
-            for axis in step.reduce:
-                if axis in step.axes or axis in known:
-                    raise WiringError(
-                        f"step {step.name!r}: {axis!r} in reduce is a data axis, not a study axis. "
-                        "To take it whole, say ':' in the mapspec."
-                    )
-
-    def _check_defaults(self) -> None:
-        seen: dict[str, tuple[Any, str]] = {}
-        for step in self.order:
-            for p in step.inputs:
-                if p.name in self.producer or p.default is REQUIRED:
-                    continue
-                default, where = seen.setdefault(p.name, (p.default, step.name))
-                if default is not p.default and not _same(default, p.default):
-                    raise WiringError(
-                        f"{p.name!r} is one input, but its default is {default!r} in step {where!r} and "
-                        f"{p.default!r} in step {step.name!r}. Make them equal (defaults=...), or rename one "
-                        "(renames=...)."
-                    )
-
-    def _check_annotations(self) -> None:
-        for step in self.order:
-            for p in step.inputs:
-                whole = None in self.read(step, p.name).indices
-                if whole and not (step.reduce or step.batch) and scalar_annotation(p.annotation):
-                    axes = ", ".join(self.axes[p.name])
-                    raise WiringError(
-                        f"Step {step.name!r} takes {p.name!r} whole along {axes}, but annotates it as one "
-                        f"{_plain(p.annotation)}. Give it a mapspec, or annotate what it gets: np.ndarray."
-                    )
-                made = self.producer.get(p.name)
-                if made is None or len(made.outputs) > 1 or made.output_picker or made.batch or step.batch:
-                    continue
-                produced = made.annotations.get("return", REQUIRED)
-                if (
-                    REQUIRED in (produced, p.annotation)
-                    or made.opened
-                    or step.reduce
-                    or not self.read(step, p.name).elementwise
-                ):
-                    continue
-                if not fits(produced, p.annotation):
-                    raise WiringError(
-                        f"Step {made.name!r} returns {_plain(produced)} as {p.name!r}, but step "
-                        f"{step.name!r} takes {_plain(p.annotation)}. Change one of the annotations, or the "
-                        "wiring."
-                    )
-
-    @cached_property
-    def inputs(self) -> dict[str, list[tuple[Step, Parameter]]]:
-        """Names that must come from outside (or have defaults), with everyone who takes them."""
-        found: dict[str, list[tuple[Step, Parameter]]] = {}
-        for step in self.order:
-            for p in step.inputs:
-                if p.name not in self.producer:
-                    found.setdefault(p.name, []).append((step, p))
-        return found
 
     def supplied(self, given: Any) -> Any:
         """Inputs with those that steps bring along themselves, such as the indices of a stream."""
@@ -248,15 +176,8 @@ class Graph:
     @cached_property
     def leaves(self) -> tuple[str, ...]:
         """Outputs that no step takes."""
-        taken = {p.name for s in self.order for p in s.inputs}
+        taken = {self.base(p.name) for s in self.order for p in s.inputs}
         return tuple(o for o in self.outputs if o not in taken)
-
-    def read(self, step: Step, name: str) -> Read:
-        """How `step` takes `name`: along which axes element by element, along which whole."""
-        spec = step.input_spec(name)
-        if spec is None:
-            return Read(step.name, name, (None,) * len(self.axes.get(name, ())))
-        return Read(step.name, name, tuple(i if i in step.axes else None for i in spec.indices))
 
     @cached_property
     def volatile(self) -> frozenset[str]:
@@ -265,31 +186,49 @@ class Graph:
         They take something whole, or what a volatile step makes: an axis may grow, elements be reset.
         """
         found: set[str] = set()
-        for step in self.order:
-            names = [p.name for p in step.parameters if not step.is_bound(p)]
-            whole = any(
-                None in self.read(step, name).indices or (name in self.producer and not self.axes.get(name))
-                for name in names
-            )
-            if whole or any(name in self.producer and self.producer[name].name in found for name in names):
-                found.add(step.name)
+        steps = {s.name: self.reads(s) for s in self.order}
+        before = -1
+        while len(found) > before:  # again for what is carried back, as far as a loop reaches
+            before = len(found)
+            for name, sources in steps.items():
+                whole = any(
+                    None in s.indices or (s.array in self.producer and not s.indices) for s in sources
+                )
+                if whole or any(
+                    self.producer[s.array].name in found for s in sources if s.array in self.producer
+                ):
+                    found.add(name)
         return frozenset(found)
 
     def traced(self, step: Step) -> tuple[str, ...]:
         """What a step takes element by element of volatile steps: its results record what that was."""
-        return tuple(
-            p.name
-            for p in step.parameters
-            if p.name in self.producer
-            and not step.is_bound(p)
-            and self.producer[p.name].name in self.volatile
-            and self.axes.get(p.name)
-            and self.read(step, p.name).elementwise
-        )
+        return self._traced[step.name]
+
+    @cached_property
+    def _traced(self) -> dict[str, tuple[str, ...]]:
+        return {step.name: tuple(self._traces(step)) for step in self.order}
+
+    def _traces(self, step: Step) -> Iterator[str]:
+        for p in step.parameters:
+            if step.is_bound(p) or not self.axes.get(p.name) or not self.read(step, p.name).elementwise:
+                continue
+            if not self.made(p.name):
+                continue
+            alias = self.aliases.get(p.name)
+            last = alias is not None and alias.initial is None  # another one whenever the loop goes on
+            made = [
+                self.producer[s.array].name
+                for s in self.sources(self.read(step, p.name))
+                if s.array in self.producer
+            ]
+            if last or not self.volatile.isdisjoint(made):
+                yield p.name
 
     def find(self, name: str) -> Step:
         """The step of that name, or the one that makes the output of that name."""
         step = self.steps.get(name) or self.producer.get(name)
+        if step is None and name in self.loops:
+            step = next(s for s in self.order if name in (loop.name for loop in s.loops))
         if step is None:
             known = [*self.steps, *self.producer]
             raise WiringError(
@@ -304,26 +243,13 @@ class Graph:
             step = stack.pop()
             if step.name not in wanted:
                 wanted.add(step.name)
-                stack.extend(self.needs(step))
+                stack.extend((*self.needs(step), *self.whole_loop(step)))
         return (step for step in self.order if step.name in wanted)
 
     def descendants(self, step: Step) -> tuple[Step, ...]:
         """The step and everything that follows from it, in running order."""
-        found = {step.name}
+        found = {step.name, *(s.name for s in self.whole_loop(step))}
         for other in self.order:
             if any(n.name in found for n in self.needs(other)):
-                found.add(other.name)
+                found |= {other.name, *(s.name for s in self.whole_loop(other))}
         return tuple(s for s in self.order if s.name in found)
-
-
-def _same(a: Any, b: Any) -> bool:
-    from weft.values.content import digest
-
-    try:
-        return digest(a) == digest(b)
-    except TypeError:
-        return False
-
-
-def _plain(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation)

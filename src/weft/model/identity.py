@@ -229,7 +229,7 @@ def _describe_instance(value: Any, label: str) -> tuple[str, References]:
         base = next((base for base in _VALUES if isinstance(value, base)), None)
         if base is not None:
             references["content"] = Reference(base(value), label)
-        described = "" if own or base else _content(value)
+        described = "" if own or base or _plain(cls) else _content(value)
         return f"instance {described}", references | _members(label, own)
     # A library's object (a cache, a compiler) fills its private state as it is used.
     if callable(getattr(value, "__wrapped__", None)):
@@ -237,6 +237,15 @@ def _describe_instance(value: Any, label: str) -> tuple[str, References]:
     public = {name: one for name, one in (state or {}).items() if not str(name).startswith("_")}
     described = "" if public else f"{getattr(value, '__name__', '')} {_content(value)}"
     return f"callable {described}", references | _members(label, public)
+
+
+def _plain(cls: type) -> bool:
+    """Whether an instance is nothing but its attributes: the pickle of a script's class is never the same."""
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return False
+    return True
 
 
 def _holds_code(value: Any) -> bool:

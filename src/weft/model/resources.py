@@ -74,9 +74,9 @@ class Resources:
         for name, smallest in _SMALLEST_COUNT.items():
             self._normalise(name, lambda value, n=name, s=smallest: _count(n, value, s))
         for name in ("memory", "memory_per_cpu", "max_memory"):
-            self._normalise(name, lambda value, n=name: _memory_text(_memory_bytes(n, value)))
+            self._normalise(name, lambda value, n=name: _memory_text(memory_of(n, value)))
         for name in ("time", "max_time"):
-            self._normalise(name, lambda value, n=name: _time_text(_seconds(n, value)))
+            self._normalise(name, lambda value, n=name: _time_text(seconds_of(n, value)))
         self._normalise("partition", _partition)
         self._normalise("escalate", _factor)
         self._normalise("extra", _options)
@@ -139,13 +139,13 @@ class Resources:
     def memory_bytes(self) -> int | None:
         """Memory of the whole in bytes; `memory_per_cpu` counts for each of `cpus` (1 if not given)."""
         if self.memory_per_cpu is not None:
-            return _memory_bytes("memory_per_cpu", self.memory_per_cpu) * (self.cpus or 1)
-        return None if self.memory is None else _memory_bytes("memory", self.memory)
+            return memory_of("memory_per_cpu", self.memory_per_cpu) * (self.cpus or 1)
+        return None if self.memory is None else memory_of("memory", self.memory)
 
     @property
     def seconds(self) -> int | None:
         """`time` in seconds."""
-        return None if self.time is None else _seconds("time", self.time)
+        return None if self.time is None else seconds_of("time", self.time)
 
 
 def _count(name: str, value: Any, smallest: int) -> int:
@@ -158,7 +158,8 @@ def _count(name: str, value: Any, smallest: int) -> int:
     return count
 
 
-def _memory_bytes(name: str, value: Any) -> int:
+def memory_of(name: str, value: Any) -> int:
+    """Bytes of an amount of memory; `name` is what an error calls it."""
     size = 0
     if isinstance(value, str):
         match = _MEMORY.fullmatch(value.strip())
@@ -185,7 +186,8 @@ def _memory_text(size: int) -> str:
     return f"{kilobytes}{_UNITS[unit]}"
 
 
-def _seconds(name: str, value: Any) -> int:
+def seconds_of(name: str, value: Any) -> int:
+    """Seconds of a length of time; `name` is what an error calls it."""
     total: float | None = None
     if isinstance(value, timedelta):
         total = value.total_seconds()

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from weft.errors import InvalidInput, WiringError
-from weft.model.annotations import Unresolved, resolve_annotations
+from weft.model.annotations import Unresolved, resolve_annotations, wants
 from weft.model.classes import ClassCall, is_class_step
 from weft.model.expansion import names_in
+from weft.model.iterations import Alias, Iterations
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.resources import Resources
 
@@ -87,12 +88,18 @@ class Step:
         May take an axis with failed elements; then it gets a masked array.
     keep
         Whether outputs stay on disk once nothing open needs them.
+    cache
+        Results are shared between runs, by the content of the arguments: for functions that are slow, and
+        that depend on nothing else.
     version
         A string that stands for the code; it replaces the comparison of source code.
     retries, retry_delay, timeout
         Further attempts after an element's own failures; seconds between them; seconds one may take.
     resources, resources_scope, elements_per_job, resources_variable, parallelization_mode
         What an element or a job needs, see `Resources`.
+
+    loops, aliases, reads
+        What a loop around the step means for it; made by the pipeline. See `weft.Loop`.
 
     Raises
     ------
@@ -118,6 +125,7 @@ class Step:
     batch: bool = False
     allow_missing: bool = False
     keep: bool = True
+    cache: bool = False
     version: str | None = None
     retries: int = 0
     retry_delay: float = 0.0
@@ -128,6 +136,9 @@ class Step:
     resources_variable: str | None = None
     parallelization_mode: str = "external"
     backend: Any = None
+    loops: tuple[Iterations, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    reads: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -148,6 +159,7 @@ class Step:
             object.__setattr__(self, "output_name", tuple(self.output_name))
         self._check_options()
         self._check_names()
+        self._check_cache()
         for key in names_in(self.config) if self.config is not None else ():
             self.configurable(key)
 
@@ -165,6 +177,26 @@ class Step:
             raise InvalidInput(f"step {self.name!r}: parallelization_mode is 'external' or 'internal'.")
         if self.resources is not None and not callable(self.resources):
             Resources.from_any(self.resources)
+
+    def _check_cache(self) -> None:
+        if not self.cache:
+            return
+        if self.batch:
+            raise WiringError(
+                f"step {self.name!r}: cache=True keeps the result of each element, and batch=True computes "
+                "many at once. Leave one of them out."
+            )
+        for p in self.parameters:
+            if p.injected == "ctx" and not self.is_bound(p):
+                raise WiringError(
+                    f"step {self.name!r}: cache=True shares results of equal arguments, and {p.name!r} is a "
+                    "context, which no two elements share. Leave one of them out."
+                )
+            if wants(p.annotation) in ("iterator", "lazy") and not self.is_bound(p):
+                raise WiringError(
+                    f"step {self.name!r}: cache=True compares whole arguments, and {p.name!r} is read as it "
+                    "goes. Annotate it as np.ndarray or list, or leave cache=True out."
+                )
 
     def _check_names(self) -> None:
         outputs = self.outputs_as_given
@@ -197,7 +229,7 @@ class Step:
                 )
             return
         for array in spec.inputs:
-            if array.name not in names:
+            if array.name not in names and not any(array.name == loop.name for loop in self.loops):
                 raise WiringError(
                     f"step {self.name!r}: its mapspec names {array.name!r}, which is not an argument of "
                     f"{self.name}({', '.join(names)}).{nearest(array.name, names)}"
@@ -283,12 +315,12 @@ class Step:
             elif p.kind is not p.VAR_POSITIONAL:
                 found.append(self._parameter(p))
         if extra:
-            known = {p.argument for p in found} | {p.name for p in found}
+            known = {p.argument for p in found} | {p.name for p in found} | {loop.name for loop in self.loops}
             found += [Parameter(self._outer(n), n, keyword=True) for n in named if n not in known]
         return tuple(found)
 
     def _parameter(self, p: inspect.Parameter) -> Parameter:
-        name = self._outer(p.name)
+        name = dict(self.reads).get(p.name) or self._outer(p.name)
         default = self.defaults.get(p.name, self.defaults.get(name, p.default))
         annotation = self.annotations.get(p.name, REQUIRED)
         injected = self._injection(p.name, annotation)

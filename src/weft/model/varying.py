@@ -6,6 +6,7 @@ What comes out are ordinary steps with longer mapspecs, so nothing downstream kn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from weft.errors import InvalidInput, WiringError
@@ -29,14 +30,14 @@ def varied(graph: Graph, axes: Mapping[str, Sequence[str]]) -> list[Step]:
     WiringError
         For an input that does not exist, or an axis name that does.
     """
-    carried: dict[str, tuple[str, ...]] = {}
+    given: dict[str, tuple[str, ...]] = {}
     for axis, names in axes.items():
         if axis in graph.openers or any(axis in known for known in graph.axes.values()):
             raise WiringError(
                 f'There is an axis {axis!r} already. Name the new one: vary({names[0]}="{names[0]}_study"), '
                 "or of a sweep .named(...)."
             )
-        for name in names:
+        for name in (graph.firsts.get(name, name) for name in names):
             if name not in graph.inputs:
                 made = graph.producer.get(name)
                 why = (
@@ -45,9 +46,37 @@ def varied(graph: Graph, axes: Mapping[str, Sequence[str]]) -> list[Step]:
                     else f"no step takes it.{nearest(name, graph.inputs)}"
                 )
                 raise WiringError(f"{name!r} is no input that could be varied: {why}")
-            carried[name] = (*carried.get(name, ()), axis)
+            given[name] = (*given.get(name, ()), axis)
     order = list(axes)
+    carried = _flow(graph, given, order)
     return [_carry(graph, step, carried, order) for step in graph.order]
+
+
+def _flow(
+    graph: Graph, given: Mapping[str, tuple[str, ...]], order: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Which of the new axes every name has: what a loop carries has those of all that goes into it."""
+    found = dict(given)
+    before: dict[str, tuple[str, ...]] = {}
+    while found != before:
+        before = dict(found)
+        for step in graph.order:
+            for alias in step.aliases:
+                both = (*found.get(alias.of, ()), *found.get(alias.initial or "", ()))
+                found[alias.name] = tuple(axis for axis in order if axis in both)
+            kept = _kept(step, found, order)
+            found |= dict.fromkeys(step.outputs, kept)
+    return found
+
+
+def _incoming(step: Step, carried: Mapping[str, tuple[str, ...]], order: Sequence[str]) -> list[str]:
+    names = [p.name for p in step.parameters if not step.is_bound(p)]
+    return [axis for axis in order if any(axis in carried.get(name, ()) for name in names)]
+
+
+def _kept(step: Step, carried: Mapping[str, tuple[str, ...]], order: Sequence[str]) -> tuple[str, ...]:
+    incoming = _incoming(step, carried, order)
+    return () if "all" in step.reduce else tuple(axis for axis in incoming if axis not in step.reduce)
 
 
 def swept(graph: Graph, sweep: Any, inputs: Any) -> tuple[list[Step], dict[str, Any]]:
@@ -79,7 +108,9 @@ def swept(graph: Graph, sweep: Any, inputs: Any) -> tuple[list[Step], dict[str, 
     varying = {**values, **sweep.values}
     steps = varied(graph, {**own, **axes})
     along = {name for names in (*own.values(), *axes.values()) for name in names}
-    found = {n: _with_defaults(graph, n, v) if n in along else v for n, v in varying.items()}
+    found = {
+        n: _with_defaults(graph, graph.firsts.get(n, n), v) if n in along else v for n, v in varying.items()
+    }
     return steps, {**(inputs or {}), **found}
 
 
@@ -93,17 +124,15 @@ def _with_defaults(graph: Graph, name: str, values: Sequence[Any]) -> Sequence[A
     return [default if value is DEFAULT else value for value in values]
 
 
-def _carry(graph: Graph, step: Step, carried: dict[str, tuple[str, ...]], order: Sequence[str]) -> Step:
-    names = [p.name for p in step.parameters if not step.is_bound(p) and carried.get(p.name)]
-    incoming = [axis for axis in order if any(axis in carried[name] for name in names)]
-    reduced = set(incoming) if "all" in step.reduce else set(step.reduce)
-    kept = [axis for axis in incoming if axis not in reduced]
-    for output in step.outputs:
-        carried[output] = tuple(kept)
+def _carry(graph: Graph, step: Step, carried: Mapping[str, tuple[str, ...]], order: Sequence[str]) -> Step:
+    incoming, kept = _incoming(step, carried, order), _kept(step, carried, order)
     if not incoming:
         return step
-    inputs = []
+    hidden = [loop.name for loop in step.loops]
+    inputs = [ArraySpec(name, (name,)) for name in hidden]
     for p in step.parameters:
+        if p.name in hidden:
+            continue
         given = step.input_spec(p.name)
         front = tuple(
             axis if axis in kept else None for axis in carried.get(p.name, ()) if not step.is_bound(p)
@@ -119,7 +148,11 @@ def _carry(graph: Graph, step: Step, carried: dict[str, tuple[str, ...]], order:
     left = tuple(axis for axis in step.reduce if axis not in incoming)
     if not inputs and not any(array.indices for array in outputs):
         return step.replace(mapspec=None, reduce=left)
-    return step.replace(mapspec=MapSpec(tuple(inputs), outputs), reduce=left)
+    aliases = tuple(
+        replace(alias, initial_axes=(*carried.get(alias.initial or "", ()), *alias.initial_axes))
+        for alias in step.aliases
+    )
+    return step.replace(mapspec=MapSpec(tuple(inputs), outputs), reduce=left, aliases=aliases)
 
 
 def _indices(step: Step, output: str) -> tuple[str | None, ...]:

@@ -163,6 +163,8 @@ def ranges(local: Positions) -> list[list[int]]:
     """Sorted positions as ``[low, high)`` ranges."""
     if not len(local):
         return []
+    if local[-1] - local[0] == len(local) - 1:
+        return [[int(local[0]), int(local[-1]) + 1]]
     breaks = np.flatnonzero(np.diff(local) != 1)
     lows = local[np.concatenate(([0], breaks + 1))]
     highs = local[np.concatenate((breaks, [len(local) - 1]))] + 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
-from weft.model.graph import Graph, Read
+from weft.model.crossing import Read
+from weft.model.graph import Graph
 from weft.model.step import Step
 from weft.plan.blocks import Grid
 
@@ -50,17 +53,19 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
     """
     groups: list[list[Step]] = []
     home: dict[str, int] = {}
-    above: list[set[int]] = []
+    above: list[int] = []  # for each group those before it, as bits: sets would grow with the square
     for step in graph.order:
         needed = {home[n.name] for n in graph.needs(step)}
-        earlier = needed.union(*(above[g] for g in needed)) if needed else set()
-        chosen = None
-        for candidate in sorted(needed, reverse=True):
-            if _joins(graph, step, groups[candidate], kind) and not any(
-                candidate in above[g] for g in needed
-            ):
-                chosen = candidate
-                break
+        between = functools.reduce(operator.or_, (above[g] for g in needed), 0)
+        earlier = between | sum(1 << g for g in needed)
+        chosen = next(
+            (
+                group
+                for group in sorted(needed, reverse=True)
+                if not between >> group & 1 and _joins(graph, step, groups[group], kind)
+            ),
+            None,
+        )
         if chosen is None:
             home[step.name] = len(groups)
             groups.append([step])
@@ -68,18 +73,11 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
         else:
             home[step.name] = chosen
             groups[chosen].append(step)
-            new = earlier - {chosen}
-            above[chosen] |= new
-            for g, set_above in enumerate(above):
-                if chosen in set_above:
-                    above[g] |= new
-    return tuple(
-        Group(tuple(steps)) for _, steps in sorted(enumerate(groups), key=lambda pair: _rank(above, pair[0]))
-    )
-
-
-def _rank(above: list[set[int]], group: int) -> tuple[int, int]:
-    return len(above[group]), group
+            new = earlier & ~(1 << chosen)
+            if new & ~above[chosen]:
+                above = [a | new if g == chosen or a >> chosen & 1 else a for g, a in enumerate(above)]
+    order = sorted(range(len(groups)), key=lambda group: (above[group].bit_count(), group))
+    return tuple(Group(tuple(groups[group])) for group in order)
 
 
 def _joins(graph: Graph, step: Step, group: list[Step], kind: Callable[[Step], Hashable]) -> bool:
@@ -101,10 +99,11 @@ def _joins(graph: Graph, step: Step, group: list[Step], kind: Callable[[Step], H
 
 def unkept(graph: Graph, steps: Iterable[Step]) -> frozenset[str]:
     """Steps with ``keep=False`` that only these fused steps read: their results need not be stored at all."""
+    steps = list(steps)
     inside = {step.name for step in steps}
     found = set()
-    for step in graph.order:
-        if step.name in inside and not step.keep:
+    for step in steps:
+        if not step.keep:
             readers = {s.name for s in graph.order if any(n.name == step.name for n in graph.needs(s))}
             if readers and readers <= inside:
                 found.add(step.name)

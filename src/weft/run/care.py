@@ -190,7 +190,7 @@ class Care(Handle):
         self._sync()
         return found
 
-    def changed_on_disk(self) -> bool:
+    def _has_news(self) -> bool:
         """Whether the run directory has changes or results that this object has not looked at yet."""
         if self.path is None:
             return False

@@ -17,6 +17,7 @@ from weft.model.step import Step, nearest
 from weft.plan.blocks import Positions
 from weft.run.driving import OPTIONS, drive, options_from
 from weft.run.handle import Handle, frozen
+from weft.run.made_files import gone
 from weft.store.record import Reset
 from weft.store.results import Results
 from weft.study.opening import open_study
@@ -61,6 +62,10 @@ class GoingOn(Handle):
             made: Self = pipeline.run(options.pop("inputs", None), run_dir=self.path, **options)
             return made
         progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
+        known = self._executable()
+        for step, lacking in gone(known, known.graph).items():
+            for where in lacking:
+                self.reset(step, **where)
         study = self._study_to_run(pipeline, {n: options.pop(n) for n in RECORDED if n in options})
         session = drive(study, options_from(options), progress, wait)
         return type(self)(study, session, self._trust, pipeline or self._pipeline)

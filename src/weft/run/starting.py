@@ -8,7 +8,8 @@ from typing import Any
 from weft.engine.session import Options, check_store
 from weft.model.graph import Graph
 from weft.run.driving import drive
-from weft.run.run import Run
+from weft.run.made_files import gone, makes_files
+from weft.run.run import Run, open_run
 from weft.store.fs import FileSystem, current
 from weft.store.record import RunDirectory
 from weft.study import compare
@@ -37,9 +38,13 @@ def _study(
     shared: bool,
 ) -> Study:  # fmt: skip
     if run_dir is None:
-        compare.forced_steps(graph, force)
         compare.check_choice(on_change)
-        return memory_study(graph, inputs, name, seed or 0)
+        return memory_study(graph, inputs, name, seed or 0, compare.forced_steps(graph, force))
     fs = FileSystem(current().disk, shared=True) if shared else current()
     directory = RunDirectory(absolute(run_dir), fs)
+    if makes_files(graph) and directory.exists() and directory.change() is not None:
+        run = open_run(directory.path)
+        for step, lacking in gone(run._study, graph).items():
+            for where in lacking:
+                run.reset(step, **where)
     return open_study(directory, graph, inputs, name, seed, on_change, force)

@@ -115,7 +115,12 @@ class Tables(Handle):
         return Table(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
     def attempts(self, step: str | None = None, /, **where: Any) -> Table:
-        """A row for each commit: elements, their state, attempt, host, worker, when, seconds, code."""
+        """A row for each commit: elements, their state, attempt, when, seconds, memory, host, worker, code.
+
+        ``seconds`` are those of its elements together: of results from the cache, what they once took.
+        ``peak_memory`` is the most bytes that the worker's process took, with all that runs in it: while
+        these elements ran, where workers are processes; else since the process started.
+        """
         study = self._still()
         rows = Table()
         for made in [self._step(step)] if step is not None else study.graph.order:
@@ -137,8 +142,8 @@ class Tables(Handle):
                     rows.append({
                         "step": made.name, "state": "failed" if commit.failed else "done",
                         "elements": len(local), "attempt": attempt, "started": commit.started,
-                        "seconds": commit.seconds, "host": commit.host, "worker": commit.worker,
-                        "code": commit.code, "commit": commit.name,
+                        "seconds": commit.seconds, "peak_memory": commit.peak, "host": commit.host,
+                        "worker": commit.worker, "code": commit.code, "commit": commit.name,
                     })  # fmt: skip
         return rows
 

@@ -55,6 +55,8 @@ class Commit:
         Fingerprint of what was taken whole, if anything was: a quick proof that it is unchanged.
     epoch
         Number of the change under which the job was sent: a later reset of an element outranks it.
+    peak
+        The most bytes that were resident in the worker's process; 0 if that is not known.
     """
 
     step: str
@@ -72,6 +74,7 @@ class Commit:
     worker: str = ""
     code: str = ""
     forced: bool = False
+    peak: int = 0
     name: str = ""
     nbytes: int = 0
 

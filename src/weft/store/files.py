@@ -16,6 +16,7 @@ from weft.store.commits import Commit, Failure, Payload
 from weft.store.fs import FileSystem
 from weft.store.layout import results_folder
 from weft.values.columns import Column, from_parts
+from weft.values.files import copies_in
 
 SUFFIX = ".weft"
 SMALL = 1 << 18  # read whole: 131 KB at once take 0.03 ms, opening a file twice 0.08
@@ -43,6 +44,7 @@ class FilesStore:
         self.root = root
         self.fs = fs
         self.trust = trust
+        copies_in(root)
         self._durable: set[str] = set()  # folders whose names were made so by this process
 
     def _folder(self, step: str, identity: str) -> str:
@@ -76,12 +78,16 @@ class FilesStore:
             header["failures"] = len(buffers)
             buffers.append(msgpack.packb([vars(failure) for failure in payload.failures]))
         chunks = frames.write(header, buffers)
-        folder = self._folder(commit.step, commit.identity)
-        if folder not in self._durable:
-            self.fs.make_dirs(folder)
-            self._durable.add(folder)
+        self.prepare([(commit.step, commit.identity)])
         self.fs.write_new(self.path(commit), chunks)
         return replace(commit, nbytes=sum(len(c) if isinstance(c, bytes) else c.nbytes for c in chunks))
+
+    def prepare(self, identities: Iterable[tuple[str, str]]) -> None:
+        """Make the folders of steps and identities: all at once takes half the syncs of one by one."""
+        folders = {self._folder(step, identity) for step, identity in identities} - self._durable
+        if folders:
+            self.fs.make_dirs(*sorted(folders))
+            self._durable |= folders
 
     def names(self, step: str, identity: str) -> list[str]:
         """Names of the commits of a step's identity."""
@@ -92,7 +98,7 @@ class FilesStore:
         """Make durable what is listed: who wrote it may have been killed before that."""
         folder = self._folder(step, identity)
         if self.fs.exists(folder):
-            self.fs.make_dirs(folder)
+            self.prepare([(step, identity)])
             self.fs.settle(folder)
 
     def header(self, step: str, identity: str, name: str) -> Commit:
@@ -163,7 +169,7 @@ class FilesStore:
     def set_grid(self, step: str, identity: str, block: Block) -> tuple[int, ...]:
         """Record the block shape unless one is recorded; returns the one that stands."""
         folder = self._folder(step, identity)
-        self.fs.make_dirs(folder)
+        self.prepare([(step, identity)])
         self.fs.create_exclusive(f"{folder}/grid.json", json.dumps({"block": list(block)}).encode())
         standing = self.grid(step, identity)
         assert standing is not None

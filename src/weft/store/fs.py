@@ -227,29 +227,41 @@ class FileSystem:
                         found.append(name)
         return sorted(found)
 
-    def make_dirs(self, path: StrPath) -> None:
-        """Make a directory and those above it, durably; one that is there is left as it is."""
-        missing = []
-        place = os.path.abspath(os.fspath(path))
-        while self.disk.kind(place) is None:
-            missing.append(place)
-            place = os.path.dirname(place)
+    def make_dirs(self, *paths: StrPath) -> None:
+        """Make directories and those above them, durably; those that are there are left as they are.
+
+        Many at once share the syncs of the directories that they lie in.
+        """
+        missing: dict[str, None] = {}
+        there: dict[str, None] = {}
+        for path in paths:
+            place = os.path.abspath(os.fspath(path))
+            while place not in missing and self.disk.kind(place) is None:
+                missing[place] = None
+                place = os.path.dirname(place)
+            if place not in missing:
+                there[place] = None
         # A directory gets children only after its own name is durable. Whoever made the lowest one that
         # is there may have been killed before that, so it is synced again.
-        try:
-            self.disk.sync_dir(os.path.dirname(place))
-        except OSError as error:
-            if error.errno not in NOT_OURS:
-                raise
-        for place in reversed(missing):
+        for folder in dict.fromkeys(map(os.path.dirname, there)):
             try:
-                self.disk.mkdir(place, 0o777 if self.shared else 0o700)
-            except OSError:
-                if self.disk.kind(place) != "directory":
+                self.disk.sync_dir(folder)
+            except OSError as error:
+                if error.errno not in NOT_OURS:
                     raise
-            self.disk.sync_dir(os.path.dirname(place))
-        if self.disk.kind(place) != "directory":
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
+        for depth in sorted({place.count(os.sep) for place in missing}):
+            made = [place for place in missing if place.count(os.sep) == depth]
+            for place in made:
+                try:
+                    self.disk.mkdir(place, 0o777 if self.shared else 0o700)
+                except OSError:
+                    if self.disk.kind(place) != "directory":
+                        raise
+            for folder in dict.fromkeys(map(os.path.dirname, made)):
+                self.disk.sync_dir(folder)
+        for place in map(os.path.abspath, paths):
+            if self.disk.kind(place) != "directory":
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place)
 
     def settle(self, path: StrPath) -> None:
         """Make the names in a directory durable: who made them may have been killed before that."""

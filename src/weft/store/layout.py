@@ -16,6 +16,7 @@ EVENTS = "events"
 JOBS = "jobs"
 LOGS = "logs"
 SCRATCH = "scratch"
+ARTIFACTS = "artifacts"
 LEASE = "lease.json"
 FORMAT = 1
 

@@ -31,6 +31,9 @@ class MemoryStore:
         self._commits.setdefault((commit.step, commit.identity), {})[named.name] = (named, payload)
         return named
 
+    def prepare(self, identities: Iterable[tuple[str, str]]) -> None:
+        """Nothing needs a place here."""
+
     def names(self, step: str, identity: str) -> list[str]:
         """Names of the commits of a step's identity."""
         return list(self._commits.get((step, identity), {}))

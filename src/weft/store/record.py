@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from weft.errors import InvalidInput, StoreError
+from weft.model.iterations import Alias, Iterations
 from weft.store import frames
 from weft.store.fs import FileSystem
 from weft.store.inputs import CHUNK, StoredColumn
@@ -38,6 +39,8 @@ class StepRecord:
         How often the step was forced.
     mapspec, outputs, inputs, after, keep, allow_missing
         The wiring, so that a reader needs no code.
+    aliases, loops
+        What the step reads across the iterations of loops, and which loops it is in.
     followed
         Digest of each function and class that the code refers to, to tell what changed.
     """
@@ -54,7 +57,21 @@ class StepRecord:
     after: tuple[str, ...] = ()
     keep: bool = True
     allow_missing: bool = False
+    aliases: tuple[Alias, ...] = ()
+    loops: tuple[Iterations, ...] = ()
     followed: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StepRecord:
+        """Rebuild from what `asdict` and JSON made of it."""
+        tuples: dict[str, Any] = {
+            key: tuple(data[key]) for key in ("needs", "bases", "outputs", "inputs", "after")
+        }
+        tuples["aliases"] = tuple(
+            Alias(**{**a, "initial_axes": tuple(a["initial_axes"])}) for a in data.get("aliases", ())
+        )
+        tuples["loops"] = tuple(Iterations(**loop) for loop in data.get("loops", ()))
+        return cls(**{**data, **tuples})
 
 
 @dataclass(frozen=True)
@@ -111,12 +128,7 @@ class Change:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Change:
         """Rebuild from what `asdict` and JSON made of it."""
-        steps = {
-            name: StepRecord(
-                **{**r, **{key: tuple(r[key]) for key in ("needs", "bases", "outputs", "inputs", "after")}}
-            )
-            for name, r in data["steps"].items()
-        }
+        steps = {name: StepRecord.from_json(r) for name, r in data["steps"].items()}
         inputs = {
             name: InputRecord(r["digest"], tuple(r["axes"]), tuple(r["shape"]))
             for name, r in data["inputs"].items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ class CommitStore(Protocol):
     durable: ClassVar[bool]
 
     def commit(self, commit: Commit, payload: Payload) -> Commit: ...
+    def prepare(self, identities: Iterable[tuple[str, str]]) -> None: ...
     def names(self, step: str, identity: str) -> list[str]: ...
     def settle(self, step: str, identity: str) -> None: ...
     def header(self, step: str, identity: str, name: str) -> Commit: ...
@@ -71,7 +72,8 @@ class Results:
     resets
         Resets of this step.
 
-    `version` is another number whenever there are other commits.
+    `version` is another number whenever there are other commits; `log` has all that were added, in order, and
+    `removed` counts those that went.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Results:
         self.damaged: dict[str, str] = {}
         self.inner: dict[str, tuple[int, ...]] = {}
         self.version = 0
+        self.log: list[Commit] = []
+        self.removed = 0
         self._states: dict[Block, BlockState] = {}
         self.cache = ColumnCache()
 
@@ -129,6 +133,7 @@ class Results:
         known = self.commits.setdefault(commit.block, {})
         if commit.name not in known:
             self.version ^= _number(commit)
+            self.log.append(commit)
         known[commit.name] = commit
         self._states.pop(commit.block, None)
         if commit.n_done:
@@ -138,6 +143,7 @@ class Results:
         """Count a commit no more."""
         if self.commits.get(commit.block, {}).pop(commit.name, None) is not None:
             self.version ^= _number(commit)
+            self.removed += 1
         self._states.pop(commit.block, None)
 
     def grid(self) -> tuple[int, ...] | None:

@@ -17,7 +17,7 @@ from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
 from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole, parts
-from weft.values.columns import Column
+from weft.values.columns import Column, concat
 from weft.values.traces import traced
 
 
@@ -56,6 +56,30 @@ class Single:
     value: Any
 
 
+@dataclass(frozen=True)
+class Carried:
+    """An argument that the iteration before made: of another element of the item, or from outside it.
+
+    Attributes
+    ----------
+    of
+        The output that is carried.
+    before
+        For each element the position of its predecessor in the item; -1 where that is outside.
+    outside
+        The values from outside, in the order of the elements that have them.
+    """
+
+    of: str
+    before: Positions
+    outside: Column
+
+    def rank(self, at: Positions) -> Positions:
+        """Where the values of elements with predecessors outside stand in `outside`."""
+        found: Positions = (np.cumsum(self.before < 0) - 1)[at]
+        return found
+
+
 @dataclass
 class Arguments:
     """Where every argument of an item comes from, by step and parameter name.
@@ -63,13 +87,15 @@ class Arguments:
     Attributes
     ----------
     given
-        A `Column` with one value per element, a `Single`, or a `Whole`, which makes one for each call.
-        Arguments made within the chain are absent.
+        A `Column` with one value per element, a `Single`, a `Carried`, or a `Whole`, which makes one for
+        each call. Arguments made within the chain are absent.
     digests
         For steps that take computed values whole: 16 bytes for each element, digest of what it read.
     traces
         For steps that take values of volatile steps: bytes for each element, or the name of the value where
-        it is made within the chain.
+        it is made within the chain, or what carries it there.
+    gates
+        Outputs of the chain that end a loop when they are true, and each element's predecessor in it.
     reads
         For the same steps: the fingerprint of what was read.
     words
@@ -78,10 +104,11 @@ class Arguments:
         For steps that ask for their context: positions and values along each axis.
     """
 
-    given: dict[tuple[str, str], Column | Single | Whole] = field(default_factory=dict)
+    given: dict[tuple[str, str], Column | Single | Carried | Whole] = field(default_factory=dict)
     digests: dict[str, Any] = field(default_factory=dict)
     traces: dict[str, list[Any]] = field(default_factory=dict)
     reads: dict[str, str] = field(default_factory=dict)
+    gates: dict[str, Positions] = field(default_factory=dict)
     words: dict[str, Any] = field(default_factory=dict)
     index: dict[str, list[int]] = field(default_factory=dict)
     coords: dict[str, list[Any]] = field(default_factory=dict)
@@ -97,8 +124,8 @@ class Fetcher(Reading):
     @classmethod
     def of(cls, study: Study) -> Fetcher:
         """The study's own fetcher, which remembers what was read whole from one job to the next."""
-        fetcher: Fetcher = study.memory.setdefault("fetcher", cls(study))
-        return fetcher
+        found: Fetcher | None = study.memory.get("fetcher")
+        return found if found is not None else study.memory.setdefault("fetcher", cls(study))
 
     def fetch(self, item: Item, grid: Grid) -> Arguments:
         """The arguments of an item, whose positions count in `grid`.
@@ -123,6 +150,8 @@ class Fetcher(Reading):
                     found.given[name, parameter.name] = Single(step.bound_value(parameter))
                 elif injected(step, parameter, study):
                     asks.add(parameter.injected)
+                elif self._carried_in(parameter.name, made):
+                    found.given[name, parameter.name] = self._carried(parameter.name, where, n)
                 elif parameter.name not in made:
                     found.given[name, parameter.name] = self._argument(step, parameter, where, n)
             self._digests(step, where, n, found, made)
@@ -130,13 +159,40 @@ class Fetcher(Reading):
                 found.words[name] = stream_words(name, 0, self.coordinates(step, where, n))
             if asks & {"ctx", "res"} or callable(step.resources):
                 self._place(step, where, n, found)
+        for loop in first.loops:
+            if loop.until in made:
+                found.gates[str(loop.until)] = self._before(loop.name, where, n)
+        return found
+
+    def _carried_in(self, name: str, made: Container[str]) -> bool:
+        """Whether a name is what the iteration before made, of something that the chain makes."""
+        alias = self.study.graph.aliases.get(name)
+        return alias is not None and alias.initial is not None and alias.of in made
+
+    def _carried(self, name: str, where: Mapping[str, Positions], n: int) -> Carried:
+        alias = self.study.graph.aliases[name]
+        before = self._before(alias.axis, where, n)
+        outside = np.flatnonzero(before < 0)
+        part = {axis: np.broadcast_to(p, (n,))[outside] for axis, p in where.items()}
+        values = self.values.elements(name, part, len(outside)) if len(outside) else concat([])
+        return Carried(alias.of, before, values)
+
+    def _before(self, axis: str, where: Mapping[str, Positions], n: int) -> Positions:
+        """For each element the position of the one before it along an axis; -1 if it is none of these."""
+        sizes = [self.study.axes[a].size or 0 for a in where]
+        flat = np.ravel_multi_index([np.broadcast_to(p, (n,)) for p in where.values()], sizes)
+        order = np.argsort(flat, kind="stable")
+        earlier = [p - 1 if a == axis else p for a, p in where.items()]
+        wanted = np.ravel_multi_index([np.broadcast_to(p, (n,)) for p in earlier], sizes, mode="clip")
+        place = order[np.minimum(np.searchsorted(flat[order], wanted), n - 1)]
+        found: Positions = np.where((flat[place] == wanted) & (where[axis] > 0), place, -1)
         return found
 
     def _argument(
         self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int
     ) -> Column | Single | Whole:
         study, name = self.study, parameter.name
-        if name not in study.graph.producer and name not in study.inputs:
+        if not study.graph.made(name) and name not in study.inputs:
             return Single(parameter.default)
         read = study.graph.read(step, name)
         if read.elementwise and read.indices:
@@ -211,7 +267,12 @@ class Fetcher(Reading):
         found.reads[step.name] = seen
         names = self.study.graph.traced(step)
         found.traces[step.name] = [
-            name if name in made else traced(self.values.elements(name, where, n)) for name in names
+            name
+            if name in made
+            else found.given[step.name, name]
+            if self._carried_in(name, made)
+            else traced(self.values.elements(name, where, n))
+            for name in names
         ]
         found.digests[step.name] = self.whole_digests(step, where, n)
 
@@ -219,7 +280,7 @@ class Fetcher(Reading):
         """What identifies each element for its random stream: one row of bytes each."""
         parts: list[Any] = []
         for axis in step.axes:
-            given = [v for v in self.study.inputs.values() if v.axes == (axis,)]
+            given = self.study.coordinates.get(axis, ())
             if not given:
                 parts.append(np.ascontiguousarray(where[axis], dtype="<i8").view(np.uint8).reshape(n, 8))
                 continue
@@ -233,9 +294,8 @@ class Fetcher(Reading):
     def _occurrence(self, axis: str) -> Positions | None:
         if axis not in self._occurrences:
             held = self.study.axes[axis]
-            columns = [
-                v.column for v in self.study.inputs.values() if v.axes == (axis,) and v.column is not None
-            ]
+            given = self.study.coordinates.get(axis, ())
+            columns = [v.column for v in given if v.column is not None]
             found = occurrences(columns)
             if found is not None and held.selection is not None:
                 storage = np.zeros(held.size or 0, np.int64)

@@ -12,9 +12,11 @@ import numpy as np
 
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
-from weft.store.results import ColumnCache
+from weft.store.results import ColumnCache, arranged
+from weft.study.ends import last, skipped
+from weft.study.ends import positions as all_positions
 from weft.study.study import Study
-from weft.values.columns import Column, TypedColumn, concat
+from weft.values.columns import Column, TypedColumn, concat, pack
 from weft.values.content import digest, digest_bytes
 from weft.values.content_arrays import canonical_rows
 from weft.values.content_digest import array_tag, short_hash
@@ -38,17 +40,20 @@ class Assembled:
     own
         Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which
         saves copying it, a fifth of loading 10^6 values.
+    absent
+        How many of the values that are not there never will be: a loop ended before them.
     """
 
     column: Column
     shape: tuple[int, ...]
     present: Positions | None = None
     own: bool = False
+    absent: int = 0
 
     @property
     def n_missing(self) -> int:
-        """How many values are not there."""
-        return 0 if self.present is None else math.prod(self.shape) - len(self.present)
+        """How many values are not there, and could be."""
+        return 0 if self.present is None else math.prod(self.shape) - len(self.present) - self.absent
 
     def array(self) -> np.ndarray[Any, Any]:
         """The values as an array of native dtype, values that are arrays stacked behind.
@@ -101,11 +106,18 @@ class Values:
         All of them must be there.
         """
         study = self.study
+        if name in study.graph.aliases:
+            parts = self._across(name, positions, n)
+            pieces = [self.elements(array, where, len(at), cache) for array, where, at in parts]
+            return arranged(pieces, [at for _, _, at in parts])
         axes = study.graph.axes.get(name, ())
         step = study.graph.producer.get(name)
+        if not axes and n != 1:
+            return self.elements(name, {}, 1, cache).take(np.zeros(n, np.int64))
         if step is None:
             given = study.inputs[name]
-            assert given.column is not None
+            if given.column is None:
+                return pack([given.value], live=True)
             flat = np.zeros((), np.int64)
             for axis, length in zip(axes, given.shape, strict=True):
                 logical = (
@@ -131,6 +143,11 @@ class Values:
         self, name: str, positions: Mapping[str, Positions], n: int
     ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of `n` elements have a value."""
+        if name in self.study.graph.aliases:
+            found = np.zeros(n, bool)
+            for array, where, at in self._across(name, positions, n):
+                found[at] = self.present(array, where, len(at))
+            return found
         step = self.study.graph.producer.get(name)
         if step is None:
             return np.ones(n, bool)
@@ -138,6 +155,23 @@ class Values:
         if grid is None:
             return np.zeros(n, bool)
         return self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
+
+    def _across(
+        self, name: str, positions: Mapping[str, Positions], n: int
+    ) -> list[tuple[str, dict[str, Positions], Positions]]:
+        """What elements read by an alias: arrays, storage positions in them, and which elements these are."""
+        study, alias = self.study, self.study.graph.aliases[name]
+        where = {axis: np.broadcast_to(p, (n,)) for axis, p in positions.items()}
+        if alias.initial is None:
+            return [(alias.of, where | {alias.axis: last(study, alias.axis, where, n)}, np.arange(n))]
+        at = where[alias.axis]
+        parts = []
+        for array, chosen in ((alias.initial, at == 0), (alias.of, at > 0)):
+            if chosen.any():
+                part = {axis: p[chosen] for axis, p in where.items()}
+                part[alias.axis] = part[alias.axis] - 1
+                parts.append((array, part, np.flatnonzero(chosen)))
+        return parts
 
     def done(
         self, step: str, grid: Grid, positions: Sequence[Positions], n: int
@@ -178,7 +212,7 @@ class Values:
             quick = self._quick(name)
             if quick is not None:
                 return quick
-        along = [chosen[a] if chosen and a in chosen else study.axes[a].positions for a in axes]
+        along = [chosen[a] if chosen and a in chosen else all_positions(study, a) for a in axes]
         shape = tuple(len(p) for p in along)
         n = math.prod(shape)
         mesh = np.meshgrid(*along, indexing="ij") if along else []
@@ -186,15 +220,19 @@ class Values:
         there = self.present(name, positions, n)
         if there.all():
             return Assembled(self.elements(name, positions, n) if n else concat([]), shape)
-        kept = np.flatnonzero(there)
+        absent = skipped(study, axes, positions, n)
+        kept = np.flatnonzero(there if absent is None else there & ~absent)
         part = {a: p[kept] for a, p in positions.items()}
-        return Assembled(self.elements(name, part, len(kept)) if len(kept) else concat([]), shape, kept)
+        column = self.elements(name, part, len(kept)) if len(kept) else concat([])
+        return Assembled(column, shape, kept, absent=0 if absent is None else int(absent.sum()))
 
     def _quick(self, name: str) -> Assembled | None:
-        """The whole of an array along one axis whose blocks are whole: no index per element."""
+        """The whole of an array along one axis or none whose blocks are whole: no index per element."""
         study = self.study
         axes = study.graph.axes.get(name, ())
-        if len(axes) != 1 or study.axes[axes[0]].selection is not None:
+        if len(axes) > 1 or name in study.graph.aliases:
+            return None
+        if any(study.axes[axis].selection is not None or axis in study.graph.loops for axis in axes):
             return None
         step = study.graph.producer.get(name)
         if step is None:
@@ -218,10 +256,10 @@ class Values:
         """The values of a whole array in C order with their flat positions, about a block at a time."""
         study = self.study
         axes = study.graph.axes.get(name, ())
-        shape = tuple(len(study.axes[a].positions) for a in axes)
+        shape = tuple(len(all_positions(study, a)) for a in axes)
         size, cache = math.prod(shape), ColumnCache(STREAMED_BYTES)
         step = study.graph.producer.get(name)
-        plain = step is not None and len(axes) == 1 and not step.opened
+        plain = step is not None and len(axes) == 1 and not step.opened and axes[0] not in study.graph.loops
         grid = study.grid(step) if step is not None and plain else None
         if grid is not None and study.axes[axes[0]].selection is not None:
             grid = None
@@ -243,6 +281,11 @@ class Values:
     def fingerprint(self, name: str) -> str:
         """A string that stays the same while the array does; it may change though the values do not."""
         study = self.study
+        alias = study.graph.aliases.get(name)
+        if alias is not None:
+            until = study.graph.loops[alias.axis].until if alias.initial is None else None
+            names = [alias.axis, alias.of, *(other for other in (alias.initial, until) if other is not None)]
+            return digest_bytes(*(self.fingerprint(other).encode() for other in names))
         parts = []
         for axis in study.graph.axes.get(name, ()):
             held = study.axes[axis]
@@ -262,9 +305,9 @@ class Values:
         """Digest of an axis's coordinates in logical order."""
         study = self.study
         parts = [axis.encode(), str(study.axes[axis].length).encode()]
-        for name, given in study.inputs.items():
-            if given.axes == (axis,):
-                parts += [name.encode(), (given.digest or digest(self.whole(name).array())).encode()]
+        for given in study.coordinates.get(axis, ()):
+            values = given.digest or digest(self.whole(given.name).array())
+            parts += [given.name.encode(), values.encode()]
         return digest_bytes(*parts).encode()
 
     def content_digest(self, name: str, streamed: bool = False) -> bytes:

@@ -35,12 +35,15 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
         for p in step.parameters:
             if step.ignores(p) or (p.name in graph.producer and not step.is_bound(p)):
                 continue
+            name = graph.start(p.name)
             if step.is_bound(p):
                 parts[p.name] = digest(step.bound_value(p))
-            elif p.name in inputs:
-                given = inputs[p.name]
+            elif name in inputs:
+                given = inputs[name]
                 if not given.axes:
-                    parts[p.name] = digests.setdefault(p.name, given.digest or digest(given.value))
+                    parts[name] = digests.setdefault(name, given.digest or digest(given.value))
+            elif p.name in graph.aliases:
+                continue
             elif p.injected == "rng":
                 parts["seed"] = digest(seed)
             elif p.injected is None and not p.required:
@@ -48,7 +51,7 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
         found[step.name] = StepRecord(
             "", code_of(step), parts, mapspec=str(step.spec) if step.spec else None, outputs=step.outputs,
             inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after,
-            keep=step.keep, allow_missing=step.allow_missing,
+            keep=step.keep, allow_missing=step.allow_missing, aliases=step.aliases, loops=step.loops,
             followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found
@@ -59,6 +62,8 @@ def code_of(step: Step) -> str:
     own = code_digest(step.function, version=step.version)
     picker = code_digest(step.output_picker) if step.output_picker else ""
     wiring = f"{step.spec}|{step.outputs}|{step.batch}|{step.allow_missing}|{picker}"
+    if step.aliases:
+        wiring += "|" + repr([(a.name, a.of, a.axis, a.initial) for a in step.aliases])
     return digest_bytes(own.encode(), wiring.encode())
 
 
@@ -151,7 +156,11 @@ def settle(
     reason = None if old else "start"
     for step in graph.order:
         known = before.get(step.name)
-        needs = tuple(records[n.name].identity for n in graph.needs(step) if n.name not in step.after)
+        needs = (
+            _around(graph, step, new, records, before, force)
+            if step.loops
+            else tuple(records[n.name].identity for n in graph.needs(step) if n.name not in step.after)
+        )
         record = replace(
             new[step.name], needs=needs, forced=(known.forced if known else 0) + (step.name in force)
         )
@@ -177,6 +186,33 @@ def settle(
             reason = "replace" if replaced else "rerun" if found_differences else "force"
         records[step.name] = record
     return records, generation, reason
+
+
+def _around(
+    graph: Graph, step: Step, new: Mapping[str, StepRecord], records: Mapping[str, StepRecord],
+    before: Mapping[str, StepRecord], force: frozenset[str],
+) -> tuple[str, ...]:  # fmt: skip
+    """What a step in a loop depends on: what it needs of the body, in any iteration, and what goes in."""
+    inside, waiting = {step.name: step}, [step]
+    while waiting:
+        other = waiting.pop()
+        for needed in (*graph.needs(other), *graph.carriers(other)):
+            if needed.loops and needed.loops[0].name == step.loops[0].name and needed.name not in inside:
+                inside[needed.name] = needed
+                waiting.append(needed)
+    body = inside.values()
+    outside = {
+        records[n.name].identity
+        for other in body
+        for n in graph.needs(other)
+        if n.name not in inside and n.name not in other.after
+    }
+    parts = []
+    for other in body:
+        forced = (before[other.name].forced if other.name in before else 0) + (other.name in force)
+        own = sorted(new[other.name].parts.items())
+        parts.append(repr((other.name, new[other.name].code, own, forced)))
+    return (*sorted(outside), digest_bytes(*(part.encode() for part in sorted(parts))))
 
 
 def _wiring(record: StepRecord) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from weft.errors import InvalidInput, StoreError, WiringError
 from weft.model.graph import Graph
 from weft.model.step import Step
 from weft.plan.axes import Axis
+from weft.store.artifacts import keeping_files, with_copies
 from weft.store.files import FilesStore
 from weft.store.fs import FileSystem
 from weft.store.memory import MemoryStore
@@ -29,12 +30,14 @@ from weft.study.whole import check_packages
 from weft.values.content import digest, digest_bytes
 
 
-def memory_study(graph: Graph, given: Any, name: str, seed: int) -> Study:
+def memory_study(
+    graph: Graph, given: Any, name: str, seed: int, forced: frozenset[str] = frozenset()
+) -> Study:
     """A study whose results stay in this process."""
     check_packages(graph)
     inputs = inputs_of(graph, given)
     axes = axes_of(graph, inputs)
-    records = {step.name: StepRecord("memory", "") for step in graph.order}
+    records = {step.name: StepRecord("memory", "", forced=step.name in forced) for step in graph.order}
     return Study(graph, inputs, axes, records, MemoryStore(), name, seed)
 
 
@@ -152,7 +155,9 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
 def _kept(old: Change | None, graph: Graph, records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
     """The steps in force: those given, and recorded ones beside them that do not contradict them."""
     others = {n: r for n, r in old.steps.items() if n not in records} if old else {}
-    others = {n: r for n, r in others.items() if not set(r.outputs) & set(graph.producer)}
+    others = {n: r for n, r in others.items() if not graph.producer.keys() & set(r.outputs)}
+    if not others:
+        return dict(records)
     try:
         _skeleton({**others, **records})
     except WiringError:
@@ -224,10 +229,11 @@ def packages() -> dict[str, str]:
 def _put_inputs(directory: RunDirectory, inputs: Mapping[str, Input]) -> None:
     for given in inputs.values():
         try:
-            if given.column is None:
-                directory.put_value(given.digest, given.value)
-            else:
-                directory.put_column(given.digest, given.column)
+            with keeping_files(directory.path, directory.fs):
+                if given.column is None:
+                    directory.put_value(given.digest, given.value)
+                else:
+                    directory.put_column(given.digest, with_copies(given.column))
         except TypeError as error:
             raise unkeepable(given, error) from error
 
@@ -305,6 +311,8 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 after=record.after,
                 keep=record.keep,
                 allow_missing=record.allow_missing,
+                loops=record.loops,
+                aliases=record.aliases,
             )
         )
     return Graph(steps)

@@ -24,7 +24,7 @@ def injected(step: Step, parameter: Parameter, study: Study) -> bool:
     """Whether weft makes the argument: annotated so, and no input of that name wins."""
     if parameter.injected is None or step.is_bound(parameter):
         return False
-    return parameter.name not in study.graph.producer and parameter.name not in study.inputs
+    return not study.graph.made(parameter.name) and parameter.name not in study.inputs
 
 
 class Reading:
@@ -43,11 +43,11 @@ class Reading:
             if not step.is_bound(p)
             and not injected(step, p, study)
             and None in study.graph.read(step, p.name).indices
-            and (p.name in study.graph.producer or p.name in study.inputs)
+            and (study.graph.made(p.name) or p.name in study.inputs)
         ] + [
             p.name
             for p in step.parameters
-            if p.name in study.graph.producer and not step.is_bound(p) and not study.graph.axes.get(p.name)
+            if study.graph.made(p.name) and not step.is_bound(p) and not study.graph.axes.get(p.name)
         ]
 
     def fingerprint(self, step: Step) -> str:

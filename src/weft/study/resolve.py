@@ -31,7 +31,10 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
     ShapeError
         For nested lists of unequal lengths.
     """
-    values = _mapping(given)
+    values = {graph.firsts.get(name, name): value for name, value in _mapping(given).items()}
+    for name in graph.loops:
+        if name in values:
+            raise InvalidInput(f"{name!r} is the iteration of a loop: it counts by itself, from 0.")
     unknown = [name for name in values if name not in graph.inputs and not _wanted_injection(graph, name)]
     if unknown:
         name = unknown[0]
@@ -56,7 +59,13 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
             f"{nearest(name, [v for v in values if v not in graph.inputs])} "
             f"Give it by name: pipe.run({{{name!r}: ...}})."
         )
-    found = {}
+    for name in graph.started:  # what a loop starts with has no parameter of its own to keep a default
+        if name not in values:
+            values[name] = next(p.default for _, p in graph.inputs[name] if not p.required)
+    found = {
+        name: Input(name, (name,), from_input(range(loop.n)), (loop.n,), range(loop.n))
+        for name, loop in graph.loops.items()
+    }
     for name, value in values.items():
         axes = graph.axes.get(name, ())
         if axes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -93,6 +93,15 @@ class Study:
             self.results[step.name] = Results(
                 self.store, step.name, record.identity, record.bases, self.resets
             )
+
+    @cached_property
+    def coordinates(self) -> Mapping[str, Sequence[Input]]:
+        """The inputs that lie along one axis alone, by that axis."""
+        found: dict[str, list[Input]] = {}
+        for given in self.inputs.values():
+            if len(given.axes) == 1:
+                found.setdefault(given.axes[0], []).append(given)
+        return found
 
     def refresh(self) -> Study:
         """Look at every step's results, and learn the lengths of axes that steps open."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.model.graph import Read
+from weft.model.crossing import Read
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
 from weft.plan.dataflow import Group, Need, reads, required, unkept
@@ -381,8 +381,12 @@ def _by_signature(names: list[str], block: Block, local: Positions, opened: Any)
     if opened.all():
         yield Item.of(names, block, local)
         return
-    weights = (1 << np.arange(len(names)))[:, None]
-    signatures = (opened * weights).sum(axis=0)
-    for signature in np.unique(signatures[signatures > 0]).tolist():
-        steps = [name for place, name in enumerate(names) if signature >> place & 1]
-        yield Item.of(steps, block, local[signatures == signature])
+    if len(names) < 63:
+        signatures = (opened * (1 << np.arange(len(names)))[:, None]).sum(axis=0)
+    else:  # more than an integer has bits
+        signatures = np.unique(opened, axis=1, return_inverse=True)[1].reshape(-1)
+    for signature in np.unique(signatures).tolist():
+        where = signatures == signature
+        steps = [name for name, is_open in zip(names, opened[:, where.argmax()], strict=True) if is_open]
+        if steps:
+            yield Item.of(steps, block, local[where])

@@ -17,7 +17,7 @@ import msgpack
 import numpy as np
 
 from weft.errors import CorruptResult, StoreError, UnsafePayload, WeftError
-from weft.values import content_arrays, content_tables  # noqa: F401 (their rules register themselves)
+from weft.values import content_arrays, content_tables, files  # noqa: F401 (their rules register themselves)
 from weft.values.codecs import codec_for, get_codec, is_safe
 from weft.values.content_digest import canonical, short_hash
 from weft.values.content_fold import Cyclic, fold, rule_of

@@ -15,7 +15,18 @@ import numpy as np
 from weft.values.codecs import codec_for
 from weft.values.content_arrays import ARRAY, SCALAR, canonical_rows, dtype_spec
 from weft.values.content_fold import Cyclic, fold, rule_of
-from weft.values.content_rules import CLASS, CODEC, DATACLASS, DICT, FROZENSET, SET, NoRule, dumped, pickled
+from weft.values.content_rules import (
+    CLASS,
+    CODEC,
+    DATACLASS,
+    DICT,
+    FILE,
+    FROZENSET,
+    SET,
+    NoRule,
+    dumped,
+    pickled,
+)
 
 _CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
 INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"
@@ -87,8 +98,9 @@ def _leaf(value: Any) -> bytes:
         if rule is None:
             raise NoRule
         parts = rule.reduce(value)
-        if rule.code == CLASS:
-            parts = parts[:2]  # by name: pickles of one class differ from process to process
+        if rule.code in (CLASS, FILE):
+            # A class by name, its pickles differ from process to process; a file by path and checksum.
+            parts = parts[:2]
         if rule.code == ARRAY:
             return array_tag(value.dtype, value.shape) + short_hash(canonical_rows(value[None]).data)
         if rule.code == SCALAR and not isinstance(value, (np.str_, np.bytes_)):

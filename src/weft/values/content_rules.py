@@ -21,7 +21,7 @@ from weft.values.codecs import Codec
 
 # Not by a rule: what only code restores, a user's codec, a flattened deep value, list and dict.
 PICKLE, CODEC, FLAT, LIST, DICT = 1, 2, 3, 4, 5
-CLASS, DATACLASS, ENUM, NAMEDTUPLE = 40, 41, 42, 43
+CLASS, DATACLASS, ENUM, NAMEDTUPLE, FILE = 40, 41, 42, 43, 44
 
 
 class NoRule(Exception):

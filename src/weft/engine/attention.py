@@ -1,0 +1,98 @@
+"""Which groups want the driver's attention, so that a turn costs what has changed and not what there is."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from weft.engine.pools import Pool
+from weft.plan.dataflow import Need
+from weft.study.tracks import Track
+
+
+class Places:
+    """Numbers, each once, the least first."""
+
+    def __init__(self) -> None:
+        self._heap: list[int] = []
+        self._there: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    @property
+    def first(self) -> int:
+        """The least."""
+        return self._heap[0]
+
+    def add(self, number: int) -> None:
+        """Put a number in, unless it is there."""
+        if number not in self._there:
+            self._there.add(number)
+            heapq.heappush(self._heap, number)
+
+    def pop(self) -> int:
+        """Take the least out."""
+        number = heapq.heappop(self._heap)
+        self._there.remove(number)
+        return number
+
+
+class Attention:
+    """The tracks that something happened to, and those that wait for room in their pool.
+
+    Parameters
+    ----------
+    tracks
+        In running order: looked at from the first on, sent from the last on.
+    """
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self.tracks = tracks
+        self.place = {track: place for place, track in enumerate(tracks)}
+        self.readers: dict[Track, list[tuple[Need, Track]]] = {track: [] for track in tracks}
+        for track in tracks:
+            for need, made in track.needs:
+                self.readers[made].append((need, track))
+        self._changed = Places()
+        self.waiting: dict[Pool, Places] = {}
+        for track in tracks:
+            self.wake(track)
+
+    def __bool__(self) -> bool:
+        return bool(self._changed)
+
+    def wake(self, track: Track) -> None:
+        """Something happened to a track."""
+        self._changed.add(self.place[track])
+
+    def changed(self) -> Track | None:
+        """The first track that something happened to since it was looked at."""
+        return self.tracks[self._changed.pop()] if self._changed else None
+
+    def wait(self, track: Track, pool: Pool) -> None:
+        """A track has blocks to send."""
+        self.waiting.setdefault(pool, Places()).add(-self.place[track])
+
+    def tell(self, track: Track, numbers: Sequence[int]) -> None:
+        """Have those who wait for a track's blocks look at theirs; all of its blocks without `numbers`."""
+        for need, other in self.readers[track]:
+            if other.grid is not None:
+                self._reconsider(other, need, track, numbers)
+            if other.grid is None or other.ready:
+                self.wake(other)
+
+    @staticmethod
+    def _reconsider(other: Track, need: Need, track: Track, numbers: Sequence[int]) -> None:
+        assert other.grid is not None
+        if track.grid is None:
+            for waiting in range(other.grid.n_blocks if track.impossible else 0):
+                other.consider(waiting)
+            return
+        for number in numbers or track.settled.nonzero()[0].tolist():
+            if not track.settled[number]:
+                continue
+            spans = dict(zip(track.first.axes, track.grid.box(track.grid.at(number)), strict=True))
+            part = other.grid.covering([spans.get(a) if a in need.along else None for a in other.first.axes])
+            for waiting in other.grid.numbers(part):
+                other.consider(waiting)

@@ -1,0 +1,9 @@
+"""Experiments: domains to sample, a table of what a run has made of them, and blocks that pass a state on."""
+
+from __future__ import annotations
+
+from weft.experiments.blocks import Block
+from weft.experiments.domain import Array, Category, Constant, Domain, Float, Int
+from weft.experiments.table import Experiments
+
+__all__ = ["Array", "Block", "Category", "Constant", "Domain", "Experiments", "Float", "Int"]

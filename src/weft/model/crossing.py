@@ -1,0 +1,168 @@
+"""What crosses iterations: names that stand for other arrays, and the reads that they come down to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from weft.model.iterations import FIRST, Alias, Iterations
+from weft.model.step import Parameter, Step
+
+
+@dataclass(frozen=True)
+class Read:
+    """How a step takes one named value.
+
+    `indices` has one entry for each dimension of the array: the axis along which the step takes single
+    elements, or None where it takes the dimension whole. It is empty for a value without axes.
+    """
+
+    step: str
+    name: str
+    indices: tuple[str | None, ...]
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether no dimension is taken whole."""
+        return None not in self.indices
+
+
+@dataclass(frozen=True)
+class Source:
+    """An array that a step reads, by its own name, and how.
+
+    Attributes
+    ----------
+    array
+        What a step makes, or an input.
+    indices
+        One for each of its dimensions, as in `Read`.
+    back
+        Axes along which an element reads what stands one position before its own.
+    first
+        Axes of which only the first position reads it.
+    """
+
+    array: str
+    indices: tuple[str | None, ...]
+    back: frozenset[str] = frozenset()
+    first: frozenset[str] = frozenset()
+
+
+class Crossing:
+    """The part of a graph that knows aliases and loops; without any, each name is itself."""
+
+    steps: dict[str, Step]
+    producer: dict[str, Step]
+    order: tuple[Step, ...]
+    axes: dict[str, tuple[str, ...]]
+    aliases: dict[str, Alias]
+    loops: dict[str, Iterations]
+
+    def read(self, step: Step, name: str) -> Read:
+        """How `step` takes `name`: along which axes element by element, along which whole."""
+        spec = step.input_spec(name)
+        if spec is None:
+            return Read(step.name, name, (None,) * len(self.axes.get(name, ())))
+        return Read(step.name, name, tuple(i if i in step.axes else None for i in spec.indices))
+
+    def base(self, name: str) -> str:
+        """The array that a name stands for: itself, unless it is an alias."""
+        while name in self.aliases:
+            name = self.aliases[name].of
+        return name
+
+    def made(self, name: str) -> bool:
+        """Whether a step makes what the name stands for."""
+        return self.base(name) in self.producer
+
+    def makers(self, name: str) -> tuple[Step, ...]:
+        """The steps that make what a name stands for before whoever reads it runs for the first time."""
+        alias = self.aliases.get(name)
+        if alias is not None:
+            return self.makers(alias.of if alias.initial is None else alias.initial)
+        return (self.producer[name],) if name in self.producer else ()
+
+    def carriers(self, step: Step) -> tuple[Step, ...]:
+        """Steps whose last iteration this step waits for: they make what it carries, or end its loops."""
+        names = [alias.of for p in step.parameters if (alias := self.aliases.get(p.name)) and alias.initial]
+        names += [loop.until for loop in step.loops if loop.until is not None]
+        return tuple(
+            {made.name: made for name in names for made in (self.producer[self.base(name)],)}.values()
+        )
+
+    def sources(self, read: Read) -> tuple[Source, ...]:
+        """The arrays that a read comes down to: for an alias those that it stands for."""
+        alias = self.aliases.get(read.name)
+        if alias is None:
+            return (Source(read.name, read.indices),)
+        axes = self.axes[read.name]
+        if alias.initial is None:
+            place = self.axes[alias.of].index(alias.axis)
+            whole = replace(read, name=alias.of, indices=(*read.indices[:place], None, *read.indices[place:]))
+            return self.sources(whole)
+        taken = dict(zip(axes, read.indices, strict=True))
+        start = Read(read.step, alias.initial, tuple(taken[a] for a in self.axes.get(alias.initial, ())))
+        return (
+            *(replace(s, back=s.back | {alias.axis}) for s in self.sources(replace(read, name=alias.of))),
+            *(replace(s, first=s.first | {alias.axis}) for s in self.sources(start)),
+        )
+
+    def reads(self, step: Step) -> list[Source]:
+        """Every array that a step reads, the truths that end its loops among them."""
+        found = [
+            source
+            for p in step.parameters
+            if not step.is_bound(p)
+            and (p.name in self.axes or p.name in self.producer or p.name in self.aliases)
+            for source in self.sources(self.read(step, p.name))
+        ]
+        for loop in step.loops:
+            if loop.until is not None:
+                along = tuple(axis if axis in step.axes else None for axis in self.axes[loop.until])
+                found.append(Source(loop.until, along, frozenset((loop.name,))))
+        return found
+
+    @cached_property
+    def inputs(self) -> dict[str, list[tuple[Step, Parameter]]]:
+        """Names that must come from outside (or have defaults), with everyone who takes them."""
+        found: dict[str, list[tuple[Step, Parameter]]] = {}
+        for step in self.order:
+            for p in step.inputs:
+                name = self.start(p.name)
+                if name not in self.producer and name not in self.aliases and name not in self.loops:
+                    found.setdefault(name, []).append((step, p))
+        return found
+
+    def start(self, name: str) -> str:
+        """What a name stands for at first: of a carried one what comes from outside."""
+        while name in self.aliases and (initial := self.aliases[name].initial) is not None:
+            name = initial
+        return name
+
+    @property
+    def started(self) -> list[str]:
+        """Inputs that loops start with."""
+        initials = {self.start(alias.name) for alias in self.aliases.values() if alias.initial is not None}
+        return [name for name in self.inputs if name in initials]
+
+    @cached_property
+    def firsts(self) -> dict[str, str]:
+        """What users call an input, where a loop makes that name itself, and the input's own name."""
+        return {
+            name.removesuffix(FIRST): name
+            for name in self.inputs
+            if name.endswith(FIRST) and name.removesuffix(FIRST) in self.producer
+        }
+
+    def whole_loop(self, step: Step) -> tuple[Step, ...]:
+        """The steps of the outermost loop that a step is in; none if it is in none."""
+        return self._bodies[step.loops[0].name] if step.loops else ()
+
+    @cached_property
+    def _bodies(self) -> dict[str, tuple[Step, ...]]:
+        found: dict[str, tuple[Step, ...]] = {}
+        for step in self.order:
+            if step.loops:
+                found[step.loops[0].name] = (*found.get(step.loops[0].name, ()), step)
+        return found

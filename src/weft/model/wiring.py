@@ -1,0 +1,142 @@
+"""The checks of a wiring that need the whole of it: axes across aliases, defaults, annotations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from weft.errors import WiringError
+from weft.model.annotations import fits, scalar_annotation
+from weft.model.step import REQUIRED
+
+if TYPE_CHECKING:
+    from weft.model.graph import Graph
+
+
+def check(graph: Graph) -> None:
+    """Check defaults, annotations, and what steps reduce.
+
+    Raises
+    ------
+    WiringError
+        For what cannot fit.
+    """
+    check_defaults(graph)
+    check_annotations(graph)
+    check_reduce(graph)
+    check_iterations(graph)
+
+
+def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
+    """Give aliases the axes of what they stand for, and the other way round."""
+    for alias in list(graph.aliases.values()) * 2:  # twice, for aliases of aliases
+        if alias.initial is None:
+            if alias.of in found:
+                axes, where = found[alias.of]
+                found.setdefault(alias.name, ([a for a in axes if a != alias.axis], where))
+            continue
+        if alias.initial_axes and alias.initial not in graph.producer:
+            found.setdefault(alias.initial, (list(alias.initial_axes), alias.axis))
+        pair = [name for name in (alias.name, alias.of) if name in found]
+        if len(pair) == 1:
+            other = alias.of if pair[0] == alias.name else alias.name
+            found[other] = found[pair[0]]
+        elif pair:
+            (axes, where), (others, maker) = found[alias.name], found[alias.of]
+            if len(axes) != len(others) or any(
+                None not in two and len(two) > 1 for two in map(set, zip(axes, others, strict=False))
+            ):
+                shown = ", ".join(a or ":" for a in axes if a != alias.axis)
+                raise WiringError(
+                    f"Loop {alias.axis!r} carries {graph.base(alias.of)!r}, made by step {maker!r}, to "
+                    f"step {where!r}, which takes it along [{shown}]. Both need the same axes in their "
+                    "mapspecs."
+                )
+            for place, (a, b) in enumerate(zip(axes, others, strict=True)):
+                axes[place] = others[place] = a or b
+
+
+def check_iterations(graph: Graph) -> None:
+    """The number of an iteration exists in its loop only."""
+    for step in graph.order:
+        inside = {loop.name for loop in step.loops}
+        for p in step.inputs:
+            if p.name in graph.loops and p.name not in inside:
+                raise WiringError(
+                    f"Step {step.name!r} takes {p.name!r}, the iteration of that loop, which exists only in its "
+                    "body."
+                )
+
+
+def check_reduce(graph: Graph) -> None:
+    """Only study axes are reduced."""
+    for step in graph.order:
+        known = {axis for p in step.inputs for axis in graph.axes.get(p.name, ())}
+        for axis in step.reduce:
+            if axis in step.axes or axis in known:
+                raise WiringError(
+                    f"step {step.name!r}: {axis!r} in reduce is a data axis, not a study axis. "
+                    "To take it whole, say ':' in the mapspec."
+                )
+
+
+def check_defaults(graph: Graph) -> None:
+    """One input has one default."""
+    seen: dict[str, tuple[Any, str]] = {}
+    for step in graph.order:
+        for p in step.inputs:
+            if graph.makers(p.name) or p.default is REQUIRED:
+                continue
+            name = graph.start(p.name)
+            default, where = seen.setdefault(name, (p.default, step.name))
+            if default is not p.default and not _same(default, p.default):
+                raise WiringError(
+                    f"{name!r} is one input, but its default is {default!r} in step {where!r} and "
+                    f"{p.default!r} in step {step.name!r}. Make them equal (defaults=...), or rename one "
+                    "(renames=...)."
+                )
+
+
+def check_annotations(graph: Graph) -> None:
+    """What one step returns is what the next one takes, as far as annotations tell."""
+    for step in graph.order:
+        for p in step.inputs:
+            whole = None in graph.read(step, p.name).indices
+            if whole and not (step.reduce or step.batch) and scalar_annotation(p.annotation):
+                axes = ", ".join(graph.axes[p.name])
+                raise WiringError(
+                    f"Step {step.name!r} takes {p.name!r} whole along {axes}, but annotates it as one "
+                    f"{_plain(p.annotation)}. Give it a mapspec, or annotate what it gets: np.ndarray."
+                )
+            made = graph.producer.get(graph.base(p.name))
+            if made is None or len(made.outputs) > 1 or made.output_picker or made.batch or step.batch:
+                continue
+            produced = made.annotations.get("return", REQUIRED)
+            if (
+                REQUIRED in (produced, p.annotation)
+                or made.opened
+                or step.reduce
+                or not graph.read(step, p.name).elementwise
+                or (
+                    p.name in graph.aliases and made.spec and len(made.axes) != len(made.spec.outputs[0].axes)
+                )
+            ):
+                continue
+            if not fits(produced, p.annotation):
+                raise WiringError(
+                    f"Step {made.name!r} returns {_plain(produced)} as {p.name!r}, but step "
+                    f"{step.name!r} takes {_plain(p.annotation)}. Change one of the annotations, or the "
+                    "wiring."
+                )
+
+
+def _same(a: Any, b: Any) -> bool:
+    from weft.values.content import digest
+
+    try:
+        return digest(a) == digest(b)
+    except TypeError:
+        return False
+
+
+def _plain(annotation: Any) -> str:
+    return getattr(annotation, "__name__", None) or str(annotation)
