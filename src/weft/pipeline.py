@@ -119,7 +119,7 @@ class Pipeline:
         self.graph = Graph(lowered(found))
         order = {step.name: place for place, step in enumerate(self.graph.order)}
         #: Steps and loops as they were given, in running order.
-        self.parts = tuple(sorted(found, key=lambda part: min(order[step.name] for step in body([part]))))
+        self.parts: tuple[model.Step | Loop, ...] = tuple(sorted(found, key=lambda part: min(order[step.name] for step in body([part]))))
         self.name = name
 
     @property
@@ -362,7 +362,7 @@ class Pipeline:
         if any(step.loops for step in inside):
             raise WiringError(f"What makes {', '.join(wanted)} has a loop in it, which cannot be folded into one.")
         rest = [p for p in self.parts if p not in inside]
-        return Pipeline([Step(**nested_step(self.graph, inside, rest, wanted, name)), *rest], self.name)
+        return Pipeline([Step(**nested_step(self.graph, inside, body(rest), wanted, name)), *rest], self.name)
 
     # Looking
 

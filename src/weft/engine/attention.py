@@ -93,6 +93,9 @@ class Attention:
             if not track.settled[number]:
                 continue
             spans = dict(zip(track.first.axes, track.grid.box(track.grid.at(number)), strict=True))
+            if need.back:
+                low, high = spans[need.back]
+                spans[need.back] = (low + 1, high + 1)
             part = other.grid.covering([spans.get(a) if a in need.along else None for a in other.first.axes])
             for waiting in other.grid.numbers(part):
                 other.consider(waiting)

@@ -95,6 +95,8 @@ class Blame:
         if guilty is not None:
             if deaths > self.study.graph.steps[guilty.steps[0]].retries:
                 self._bury(track, guilty, deaths)
+            elif track.group.chain:  # it stays with those that it follows
+                guilty, job = None, replace(job, attempts=deaths)
             else:
                 again = replace(job, token=f"{job.token}r", items=(guilty,), attempts=deaths)
                 self._suspect(track, again)
@@ -103,7 +105,8 @@ class Blame:
         ]
         left = tuple(item for item in items if item.n)
         if left:
-            self._suspect(track, replace(job, token=f"{job.token}s", items=left, attempts=0))
+            attempts = job.attempts if track.group.chain and guilty is None else 0
+            self._suspect(track, replace(job, token=f"{job.token}s", items=left, attempts=attempts))
         return numbers
 
     @staticmethod

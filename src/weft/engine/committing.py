@@ -17,7 +17,7 @@ from weft.engine.control import Control
 from weft.engine.jobs import Job, Report
 from weft.engine.lanes import Lane
 from weft.engine.memory import forget_peak, peak_memory
-from weft.plan.blocks import Grid, Positions, block_elements, block_shape, positions, ranges
+from weft.plan.blocks import Grid, Positions, block_elements, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
 from weft.study.arguments import Arguments, Carried, Item
 from weft.study.study import Study
@@ -184,7 +184,7 @@ class Committer:
             seconds = sum(other.seconds for other in work.lanes) / max(ran, 1)
             n_bytes = sum(c.nbytes for c in columns) / max(ran, 1)
             elements = block_elements(pilot.n_elements, pilot.workers, seconds, n_bytes)
-            block = block_shape(work.grid.shape, elements)
+            block = pilot.layout.block(work.grid.shape, elements)
             for other in work.lanes:
                 identity = self.study.records[other.step.name].identity
                 block = self.study.store.set_grid(other.step.name, identity, block)

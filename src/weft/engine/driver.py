@@ -21,9 +21,10 @@ from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
 from weft.errors import CorruptResult
 from weft.model.resources import Resources
-from weft.plan.blocks import block_elements, block_shape
+from weft.plan.blocks import block_elements
 from weft.plan.dataflow import Group
 from weft.study.arguments import Fetcher, Item
+from weft.study.pieces import pilots
 from weft.study.study import Study
 from weft.study.survey import tracks_of
 from weft.study.tracks import Track
@@ -140,15 +141,14 @@ class Driver:
             if track.open():
                 self._settled(track, ())
             return
-        items = track.pilots(pool.n_jobs)
-        for item in items:
-            pilot = Pilot(PILOT_SECONDS, pool.n_jobs, total)
+        for item in pilots(track, pool.n_jobs):
+            pilot = Pilot(PILOT_SECONDS, pool.n_jobs, total, track.group.layout)
             self._submit(track, pool, (item,), (), pilot)
 
     def _record_blocks(self, track: Track, elements: int) -> None:
         shape = self.study.shape(track.first)
         assert shape is not None
-        block = block_shape(shape, elements)
+        block = track.group.layout.block(shape, elements)
         for step in track.steps:
             block = self.study.store.set_grid(step.name, self.study.records[step.name].identity, block)
         self.study.blocks.update({step.name: block for step in track.steps})
@@ -179,7 +179,7 @@ class Driver:
             size += n
         parts = (
             [item.parts(most) for item in items]
-            if size > 1.5 * most and len(numbers) == 1
+            if size > 1.5 * most and len(numbers) == 1 and not track.group.chain
             else [[tuple(items)]]
         )
         for part in [p for found in parts for p in found if p]:
@@ -195,7 +195,7 @@ class Driver:
         if pool.n_jobs == 1:
             return most
         known = [
-            c.total - c.done - c.failed - c.blocked for c in track.counts.values() if c.total is not None
+            c.total - c.done - c.failed - c.blocked - c.skipped for c in track.counts.values() if c.total is not None
         ]
         out = sum(item.n for s in self.sent.values() if s.track is track for item in s.job.items)
         share = (max(known, default=0) - out) / (SHARES * pool.n_jobs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from weft.plan.blocks import Positions
+from weft.plan.blocks import Layout, Positions
 from weft.store.commits import Commit, Failure, Payload
 from weft.study.arguments import Arguments, Item
 
@@ -31,13 +31,14 @@ class Pilot:
     ----------
     seconds
         When to stop.
-    workers, n_elements
+    workers, n_elements, layout
         What the choice depends on besides time and size.
     """
 
     seconds: float
     workers: int
     n_elements: int
+    layout: Layout = Layout()
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def planned(
         records, _, _ = compare.settle(graph, described, old, on_change, forced, cost)
         done = {step: cost(record, step)[0] for step, record in records.items()}
         study = Study(graph, inputs, axes, records, store, name, resets=old.resets).refresh()
-    groups = fuse(graph, Backends(study, options).kind)
+    groups = fuse(graph, Backends(study, options).kind, study.blocks)
     workers = options.workers
 
     def jobs_of(n: int, n_blocks: int) -> int:

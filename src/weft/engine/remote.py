@@ -132,10 +132,10 @@ def run_remote(place: Place, job: Job) -> Report:
         study = _study(place)
         if place.path is not None:
             for name in {
-                n.name
+                n
                 for item in job.items
                 for s in item.steps
-                for n in study.graph.needs(study.graph.steps[s])
+                for n in study.graph.read_from(study.graph.steps[s])
             }:
                 study.results[name].refresh()
         report = run_job(study, job, _stopping(job))

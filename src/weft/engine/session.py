@@ -94,6 +94,12 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
                 )
         named = {graph.find(name).name for name in outputs}
         steps = list(graph.ancestors(graph.steps[name] for name in named))
+    for name in options.indices:
+        if name in graph.loops:
+            raise InvalidInput(
+                f"indices names {name!r}, the iterations of a loop, of which each needs those before it: lower "
+                "n_iterations instead."
+            )
     if options.indices:
         out: dict[str, str] = {}
         for step in steps:
@@ -260,7 +266,7 @@ class Session:
             study.refresh()
             for results in study.results.values():
                 results.settle()
-            groups = fuse(study.graph, self.backends.kind)
+            groups = fuse(study.graph, self.backends.kind, study.blocks)
             emit = Emitter(self.observers)
             stack.callback(self.backends.close)
             settings = Settings(

@@ -15,6 +15,7 @@ from weft.model.step import Step, nearest
 from weft.plan.blocks import positions
 from weft.run.run import Run
 from weft.store.commits import STATES
+from weft.study.ends import positions as along_axis
 from weft.study.study import Study
 
 LARGE = 4096
@@ -77,7 +78,7 @@ class Cells:
         self.under_way = _under_way(run)
         self.run = run.snapshot()
         self.study: Study = self.run._study
-        self.shape = tuple(self.study.axes[axis].length or 0 for axis in axes)
+        self.shape = tuple(len(along_axis(self.study, axis)) for axis in axes)
         self.n = math.prod(self.shape)
         along = self.study.graph.axes
 
@@ -150,7 +151,8 @@ class Cells:
             ranks = np.full([self.shape[self.axes.index(axis)] for axis in own], -1)
             for at, found in self._elements(step):
                 logical = [self.study.axes[axis].logical[at[axis]] for axis in own]
-                there = np.all([places >= 0 for places in logical], axis=0)
+                fits = [(at >= 0) & (at < n) for at, n in zip(logical, ranks.shape, strict=True)]
+                there = np.all(fits, axis=0)
                 np.maximum.at(ranks, tuple(places[there] for places in logical), found[there])
             wide = [n if axis in own else 1 for axis, n in zip(self.axes, self.shape, strict=True)]
             self._ranks[step.name] = np.broadcast_to(ranks.reshape(wide), self.shape).reshape(-1)

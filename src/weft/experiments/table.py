@@ -75,9 +75,8 @@ class Experiments(Sequence[dict[str, Any]]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns: positions on axes where no input is called so, inputs, outputs, ``state``."""
-        named = (*self.inputs, *self.outputs)
-        return (*(axis for axis in self.axes if axis not in named), *named, "state")
+        """All columns: the axes (positions, or the input that is called so), inputs, outputs, ``state``."""
+        return tuple(dict.fromkeys((*self.axes, *self.inputs, *self.outputs, "state")))
 
     @property
     def states(self) -> list[str]:
@@ -87,14 +86,10 @@ class Experiments(Sequence[dict[str, Any]]):
     @property
     def rows(self) -> Table:
         """All rows, as dicts of what is there."""
-        columns = {name: self._cells.column(name) for name in (*self.inputs, *self.outputs)}
-        places = [axis for axis in self.axes if axis not in columns]
-        found = Table()
-        for row, state in zip(self._rows.tolist(), self.states, strict=True):
-            index = self._cells.index(row)
-            values = {name: column[row] for name, column in columns.items() if row in column}
-            found.append({**{axis: index[axis] for axis in places}, **values, "state": state})
-        return found
+        columns = {name: self._values(name) for name in self.columns}
+        return Table(
+            {name: column[k] for name, column in columns.items() if k in column} for k in range(len(self))
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -48,6 +48,11 @@ class Source:
     back: frozenset[str] = frozenset()
     first: frozenset[str] = frozenset()
 
+    @property
+    def elementwise(self) -> bool:
+        """Whether no dimension is taken whole."""
+        return None not in self.indices
+
 
 class Crossing:
     """The part of a graph that knows aliases and loops; without any, each name is itself."""
@@ -122,6 +127,13 @@ class Crossing:
                 along = tuple(axis if axis in step.axes else None for axis in self.axes[loop.until])
                 found.append(Source(loop.until, along, frozenset((loop.name,))))
         return found
+
+    def read_from(self, step: Step) -> set[str]:
+        """Names of the steps whose results a step reads, or that tell how many iterations there are of them."""
+        arrays = {source.array for source in self.reads(step)}
+        loops = {axis for array in arrays for axis in self.axes.get(array, ()) if axis in self.loops}
+        arrays |= {until for loop in loops if (until := self.loops[loop].until) is not None}
+        return {self.producer[array].name for array in arrays if array in self.producer}
 
     @cached_property
     def inputs(self) -> dict[str, list[tuple[Step, Parameter]]]:

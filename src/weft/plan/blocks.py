@@ -144,6 +144,34 @@ def block_shape(shape: Sequence[int], elements: int) -> tuple[int, ...]:
     return tuple(reversed(block))
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the blocks of a group may lie along the axes of loops.
+
+    Attributes
+    ----------
+    single
+        Places of axes along which a block has one position: the next waits for it.
+    chain
+        Place of the axis along which one job carries an element through the iterations; None if there is none.
+    """
+
+    single: tuple[int, ...] = ()
+    chain: int | None = None
+
+    def block(self, shape: Sequence[int], elements: int) -> tuple[int, ...]:
+        """A block of about `elements` elements."""
+        if self.chain is not None:
+            order = [*(place for place in range(len(shape)) if place != self.chain), self.chain]
+        else:
+            order = [place for place in range(len(shape)) if place not in self.single]
+        found = [1] * len(shape)
+        sizes = block_shape([shape[place] for place in order if place not in self.single], elements)
+        for place, size in zip((p for p in order if p not in self.single), sizes, strict=True):
+            found[place] = size
+        return tuple(found)
+
+
 def block_elements(n_elements: int, workers: int, seconds: float, n_bytes: float) -> int:
     """Elements per block, from the measured time and size of one element.
 

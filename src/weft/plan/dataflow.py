@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from weft.model.crossing import Read
+from weft.model.crossing import Source
 from weft.model.graph import Graph
 from weft.model.step import Step
-from weft.plan.blocks import Grid
+from weft.plan.blocks import Grid, Layout
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,25 @@ class Need:
     """What a group of steps reads from another group: along which axes block by block, along which whole.
 
     `along` are the axes shared element by element; with `producer` over other axes too, those are read
-    whole. A need for order only (``after``) has no shared axes.
+    whole. A need for order only (``after``) has no shared axes. With `back`, an axis, what is read stands one
+    position before along it.
     """
 
     producer: str
     along: tuple[str, ...]
     whole: bool
+    back: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Steps that one job carries an element through, committed together (fusion)."""
+    """Steps that one job carries an element through, committed together (fusion).
+
+    `chain` is the axis of a loop whose whole body they are: one job carries an element through iterations too.
+    """
 
     steps: tuple[Step, ...]
+    chain: str = ""
 
     @property
     def name(self) -> str:
@@ -42,15 +48,28 @@ class Group:
         """Axes that all its steps run along."""
         return self.steps[0].axes
 
+    @property
+    def layout(self) -> Layout:
+        """How its blocks may lie along the axes of loops."""
+        places = {axis: place for place, axis in enumerate(self.axes)}
+        single = [places[loop.name] for loop in self.steps[0].loops if loop.name != self.chain]
+        return Layout(tuple(single), places[self.chain] if self.chain else None)
 
-def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
+
+def fuse(
+    graph: Graph, kind: Callable[[Step], Hashable], blocks: Mapping[str, tuple[int, ...]] | None = None
+) -> tuple[Group, ...]:
     """Put consecutive steps with the same axes, and the same `kind`, into groups.
 
     Parameters
     ----------
     kind
         What must be equal for steps to share a job: their backend, resources, and so on.
+    blocks
+        Block shapes that are chosen already: where they reach across iterations, a body stays together.
     """
+    chains = {name: loop for loop in graph.loops for name in _chain(graph, loop, kind, blocks or {})}
+    first: dict[str, int] = {}
     groups: list[list[Step]] = []
     home: dict[str, int] = {}
     above: list[int] = []  # for each group those before it, as bits: sets would grow with the square
@@ -58,6 +77,7 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
         needed = {home[n.name] for n in graph.needs(step)}
         between = functools.reduce(operator.or_, (above[g] for g in needed), 0)
         earlier = between | sum(1 << g for g in needed)
+        chain = chains.get(step.name, "")
         chosen = next(
             (
                 group
@@ -66,6 +86,9 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
             ),
             None,
         )
+        if chain:
+            chosen = first.setdefault(chain, len(groups))
+            chosen = None if chosen == len(groups) else chosen
         if chosen is None:
             home[step.name] = len(groups)
             groups.append([step])
@@ -77,7 +100,29 @@ def fuse(graph: Graph, kind: Callable[[Step], Hashable]) -> tuple[Group, ...]:
             if new & ~above[chosen]:
                 above = [a | new if g == chosen or a >> chosen & 1 else a for g, a in enumerate(above)]
     order = sorted(range(len(groups)), key=lambda group: (above[group].bit_count(), group))
-    return tuple(Group(tuple(groups[group])) for group in order)
+    return tuple(Group(tuple(groups[g]), chains.get(groups[g][0].name, "")) for g in order)
+
+
+def _chain(
+    graph: Graph, loop: str, kind: Callable[[Step], Hashable], blocks: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    """The body of a loop, if one job can carry an element through all of it, and through iterations."""
+    body = [step for step in graph.order if any(each.name == loop for each in step.loops)]
+    first, inside = body[0], {step.name for step in body}
+    for step in body:
+        if step.axes != first.axes or step.batch or step.opened or step.after or step.loops[-1].name != loop:
+            return []
+        for source in graph.reads(step):
+            made = graph.producer.get(source.array)
+            if (
+                made is not None
+                and made.name in inside
+                and not (source.elementwise and step.axes == made.axes)
+            ):
+                return []
+    place = first.axes.index(loop)
+    together = any(blocks[name][place] > 1 for name in inside if name in blocks)
+    return list(inside) if together or len({kind(step) for step in body}) == 1 else []
 
 
 def _joins(graph: Graph, step: Step, group: list[Step], kind: Callable[[Step], Hashable]) -> bool:
@@ -102,46 +147,62 @@ def unkept(graph: Graph, steps: Iterable[Step]) -> frozenset[str]:
     steps = list(steps)
     inside = {step.name for step in steps}
     found = set()
+    carried = {alias.of for alias in graph.aliases.values()} | {loop.until for loop in graph.loops.values()}
     for step in steps:
-        if not step.keep:
+        if not step.keep and carried.isdisjoint(step.outputs):
             readers = {s.name for s in graph.order if any(n.name == step.name for n in graph.needs(s))}
             if readers and readers <= inside:
                 found.add(step.name)
     return frozenset(found)
 
 
-def reads(graph: Graph, group: Group) -> list[Read]:
-    """What a group reads from steps outside itself."""
+def reads(graph: Graph, group: Group) -> list[tuple[Step, Source]]:
+    """What the steps of a group read from steps outside it, and from iterations before."""
     inside = {s.name for s in group.steps}
     return [
-        graph.read(step, p.name)
+        (step, source)
         for step in group.steps
-        for p in step.parameters
-        if p.name in graph.producer and graph.producer[p.name].name not in inside and not step.is_bound(p)
+        for source in graph.reads(step)
+        if source.array in graph.producer and (source.back or graph.producer[source.array].name not in inside)
     ]
 
 
 def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
     """Whom a group waits for, and along which axes; `home` is each step's group."""
     found: dict[Need, None] = {}
-    for read in reads(graph, group):
-        made = graph.producer[read.name]
+    for _, source in reads(graph, group):
+        made = graph.producer[source.array]
         along = tuple(
             axis
-            for axis, taken in zip(graph.axes.get(read.name, ()), read.indices, strict=True)
+            for axis, taken in zip(graph.axes.get(source.array, ()), source.indices, strict=True)
             if taken is not None and axis in made.axes
         )
-        whole = any(axis not in along for axis in made.axes) or None in read.indices
-        found[Need(home[made.name], along, whole)] = None
+        whole = any(axis not in along for axis in made.axes) or None in source.indices
+        found[Need(home[made.name], along, whole, next(iter(source.back), ""))] = None
     for step in group.steps:
         for name in step.after:
             found[Need(home[graph.find(name).name], (), True)] = None
     return tuple(found)
 
 
+def begins(need: Need, axes: Iterable[str], box: tuple[tuple[int, int], ...], own: bool) -> bool:
+    """Whether a block (its axes and box) is the first of iterations, with nothing before it to wait for."""
+    if not need.back:
+        return False
+    low, high = dict(zip(axes, box, strict=True))[need.back]
+    return low == 0 and (own or high == 1)
+
+
 def required(
-    need: Need, group_axes: Iterable[str], box: tuple[tuple[int, int], ...], axes: tuple[str, ...], grid: Grid
-) -> tuple[slice, ...]:
-    """Blocks of a producer (its `axes` and `grid`) that a consumer's block (its axes and box) waits for."""
+    need: Need, group_axes: Iterable[str], box: tuple[tuple[int, int], ...], axes: tuple[str, ...],
+    grid: Grid, own: bool = False,
+) -> tuple[slice, ...]:  # fmt: skip
+    """Blocks of a producer (its `axes` and `grid`) that a consumer's block (its axes and box) waits for.
+
+    With `own` the producer is the consumer: within its block it waits for itself.
+    """
     spans = dict(zip(group_axes, box, strict=True))
+    if need.back:
+        low, high = spans[need.back]
+        spans[need.back] = (max(low - 1, 0), low if own else high - 1)
     return grid.covering([spans[a] if a in need.along else None for a in axes])

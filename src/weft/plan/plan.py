@@ -13,7 +13,7 @@ import numpy as np
 from weft.model.graph import Graph
 from weft.model.step import Step
 from weft.plan.axes import Axis, Positions
-from weft.plan.blocks import Grid, block_elements, block_shape
+from weft.plan.blocks import Grid, block_elements
 from weft.plan.dataflow import Group
 from weft.plan.drawing import Drawing, draw
 from weft.values.table import Table
@@ -217,7 +217,7 @@ def plan_of(
                 measured |= bool(step.axes) and block_size is None and step.name not in blocks
                 n_blocks = _blocks(
                     step,
-                    Grid(tuple(shape), blocks.get(step.name, block_shape(shape, elements))),
+                    Grid(tuple(shape), blocks.get(step.name, group.layout.block(shape, elements))),
                     axes,
                     chosen,
                 )

@@ -206,4 +206,5 @@ def frozen(study: Study, graph: Graph | None = None) -> Study:
         held = study.results[name]
         results.commits = {block: dict(commits) for block, commits in list(held.commits.items())}
         results.inner, results.damaged, results.cache = dict(held.inner), dict(held.damaged), held.cache
+        results.log, results.version, results.removed = list(held.log), held.version, held.removed
     return copied

@@ -73,10 +73,11 @@ def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]]
     steps: dict[str, dict[str, Any]] = {}
     for name, count in counts.items():
         known = count.total is not None
-        left = max(0, (count.total or 0) - count.done - count.failed - count.blocked) if known else 0
+        over = count.done + count.failed + count.blocked + count.skipped
+        left = max(0, (count.total or 0) - over) if known else 0
         steps[name] = {
             "open": left, "queued": 0, "running": 0, "done": count.done, "failed": count.failed,
-            "blocked": count.blocked, "skipped": 0, "total": count.total, "seconds": count.seconds,
+            "blocked": count.blocked, "skipped": count.skipped, "total": count.total, "seconds": count.seconds,
         }  # fmt: skip
     for name, n, begun in sent:
         if name in steps:
@@ -86,7 +87,7 @@ def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]]
             row["running" if begun else "queued"] += moved
     if live:
         return Status("running", steps)
-    if all(row["total"] is not None and row["done"] == row["total"] for row in steps.values()):
+    if all(row["total"] is not None and row["done"] + row["skipped"] == row["total"] for row in steps.values()):
         return Status("complete", steps)
     return Status("failed" if any(row["failed"] for row in steps.values()) else "open", steps)
 

@@ -161,7 +161,7 @@ class Fetcher(Reading):
                 self._place(step, where, n, found)
         for loop in first.loops:
             if loop.until in made:
-                found.gates[str(loop.until)] = self._before(loop.name, where, n)
+                found.gates[str(loop.until)] = self.before(loop.name, where, n)
         return found
 
     def _carried_in(self, name: str, made: Container[str]) -> bool:
@@ -171,13 +171,13 @@ class Fetcher(Reading):
 
     def _carried(self, name: str, where: Mapping[str, Positions], n: int) -> Carried:
         alias = self.study.graph.aliases[name]
-        before = self._before(alias.axis, where, n)
+        before = self.before(alias.axis, where, n)
         outside = np.flatnonzero(before < 0)
         part = {axis: np.broadcast_to(p, (n,))[outside] for axis, p in where.items()}
         values = self.values.elements(name, part, len(outside)) if len(outside) else concat([])
         return Carried(alias.of, before, values)
 
-    def _before(self, axis: str, where: Mapping[str, Positions], n: int) -> Positions:
+    def before(self, axis: str, where: Mapping[str, Positions], n: int) -> Positions:
         """For each element the position of the one before it along an axis; -1 if it is none of these."""
         sizes = [self.study.axes[a].size or 0 for a in where]
         flat = np.ravel_multi_index([np.broadcast_to(p, (n,)) for p in where.values()], sizes)

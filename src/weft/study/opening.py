@@ -338,7 +338,7 @@ def load_study(
     graph = Graph(load_code(directory, code)) if code else _skeleton(change.steps)
     inputs: dict[str, Input] = {}
     for name, record in change.inputs.items():
-        if name not in graph.inputs:
+        if name not in graph.inputs and name not in graph.loops:
             continue
         if record.axes:
             column = directory.column(record.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from weft.plan.dataflow import Group, fuse, needs, unkept
 from weft.store.commits import DONE, FAILED
 from weft.study.arguments import Fetcher
 from weft.study.arrays import Assembled
+from weft.study.ends import positions as all_positions
 from weft.study.study import Study
 from weft.study.tracks import Count, Track
 from weft.values.columns import concat
@@ -30,9 +31,12 @@ def tracks_of(
         steps = tuple(s for s in group.steps if wanted is None or s.name in wanted)
         if not steps:
             continue
-        part = Group(steps)
-        needed = tuple((n, made[n.producer]) for n in needs(study.graph, part, home) if n.producer in made)
-        made[group.name] = Track(study, part, steps, needed, chosen or {}, fetcher)
+        part = Group(steps, group.chain)
+        made[group.name] = Track(study, part, steps, (), chosen or {}, fetcher)
+    for track in made.values():
+        # Of loops a track may need itself, and those after it.
+        found = needs(study.graph, track.group, home)
+        track.needs = tuple((n, made[n.producer]) for n in found if n.producer in made)
     return list(made.values())
 
 
@@ -56,22 +60,32 @@ class Survey:
         self.study = study
         found = tracks_of(study, self._groups(), chosen, wanted)
         self.tracks = {step.name: track for track in found for step in track.steps}
+        opened = []
         for track in found:
             if track.open():
+                opened.append(track)
                 for step in track.steps:
                     self._prefill(track, step.name)
-                for number in range(track.grid.n_blocks if track.grid else 0):
-                    if track.items(number):
-                        track.count_valid(number)
             elif not track.impossible and study.shape(track.first) is not None:
                 for count in track.counts.values():
                     count.total = track.total()
+        for track, number in _in_order(opened):
+            if track.items(number):
+                track.count_valid(number)
+        looped = [track for track in opened if track.first.loops]
+        lost = -1
+        while lost != (now := sum(track.losses.total(name) for track in looped for name in track.counts)):
+            lost = now  # what is lost blocks later iterations, and so on
+            for track, number in _in_order(looped) if lost else ():
+                track.look(number)
 
     def _groups(self) -> list[Group]:
         """Steps by themselves; those that keep nothing together with the steps that read them."""
         graph, found = self.study.graph, []
-        for group in fuse(graph, lambda step: self.study.blocks.get(step.name)):
-            found += [group] if unkept(graph, group.steps) else [Group((step,)) for step in group.steps]
+        blocks = self.study.blocks
+        for group in fuse(graph, lambda step: blocks.get(step.name), blocks):
+            together = group.chain or unkept(graph, group.steps)
+            found += [group] if together else [Group((step,)) for step in group.steps]
         return found
 
     def _prefill(self, track: Track, name: str) -> None:
@@ -96,23 +110,46 @@ class Survey:
         commits = self.study.results[name].commits
         count.seconds = sum(c.seconds for found in commits.values() for c in found.values())
         if track.grid is not None:
-            count.blocked = sum(int(f.sum()) for (s, _), f in track.lost.items() if s == name) - count.failed
+            count.blocked = track.losses.total(name) - count.failed
         return count
 
     def states(self, step: str) -> Iterator[tuple[tuple[int, ...], Positions, Any]]:
-        """Each block, its wanted local positions and their states: 0 open, 1 done, 2 failed, 3 blocked."""
+        """Each block, its wanted local positions and their states.
+
+        0 open, 1 done, 2 failed, 3 blocked, 4 skipped.
+        """
         track = self.tracks[step]
         if track.grid is None:
             return
         for number in range(track.grid.n_blocks):
             block = track.grid.at(number)
-            done, failed, blocked = track.look(number)[step]
-            yield block, track.grid.local(block, track.selection), done * 1 + failed * 2 + blocked * 3
+            found = track.look(number)[step]
+            states = found.done * 1 + found.failed * 2 + found.blocked * 3 + found.skipped * 4
+            yield block, track.grid.local(block, track.selection), states
 
     def complete(self, step: str) -> bool:
         """Whether every wanted element of a step is done."""
         count = self.tracks[step].counts[step]
-        return count.total is not None and count.done == count.total and not np.any(count.failed)
+        return count.total is not None and count.done + count.skipped == count.total and not count.failed
+
+
+def _in_order(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
+    """Every block of some tracks, what it needs before it; in a loop iteration by iteration."""
+    place = 0
+    while place < len(tracks):
+        first = tracks[place]
+        loop = first.first.loops[0].name if first.first.loops else ""
+        body = (
+            [t for t in tracks[place:] if t.first.loops and t.first.loops[0].name == loop]
+            if loop
+            else [first]
+        )
+        place += len(body)
+        blocks = [(t, number) for t in body for number in range(t.grid.n_blocks if t.grid else 0)]
+        if loop:
+            axis = {t.group.name: t.first.axes.index(loop) for t in body}
+            blocks.sort(key=lambda pair: pair[0].grid.at(pair[1])[axis[pair[0].group.name]])  # type: ignore[union-attr]
+        yield from blocks
 
 
 def without_stale(
@@ -129,7 +166,7 @@ def without_stale(
     if flags.all():
         return found
     axes = study.graph.axes.get(name, ())
-    along = [chosen[a] if chosen and a in chosen else study.axes[a].positions for a in axes]
+    along = [chosen[a] if chosen and a in chosen else all_positions(study, a) for a in axes]
     mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True)) if along else {}
     made = study.graph.steps[step]
     if made.axes:
@@ -141,4 +178,4 @@ def without_stale(
     kept = valid[present]
     if kept.all():
         return found
-    return Assembled(found.column.take(np.flatnonzero(kept)), found.shape, present[kept])
+    return Assembled(found.column.take(np.flatnonzero(kept)), found.shape, present[kept], absent=found.absent)

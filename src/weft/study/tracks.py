@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from weft.model.crossing import Read
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
-from weft.plan.dataflow import Group, Need, reads, required, unkept
+from weft.plan.dataflow import Group, Need, begins, required, unkept
 from weft.store.commits import DONE, BlockState, Commit
 from weft.study.arguments import Fetcher, Item
+from weft.study.ends import skipped
+from weft.study.losses import Losses, States
+from weft.study.pieces import by_signature, in_turn
 from weft.study.study import Study
 from weft.study.validity import valid
-
-PILOT_CANDIDATES = 4096
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Count:
     done: int = 0
     failed: int = 0
     blocked: int = 0
+    skipped: int = 0
     seconds: float = 0.0
 
 
@@ -38,16 +39,16 @@ class Track:
 
     Attributes
     ----------
-    settled, bad
-        For each block: whether nothing of it is open any more, and whether some of it is not done.
+    settled
+        For each block: whether nothing of it is open any more.
     ready
         Numbers of blocks that can be sent, a heap: earlier ones first.
     out
         For each block how many jobs are at work on it.
     pilots_out, held
         Pilots under way, and the blocks that they turned out to lie in, by token.
-    lost
-        Flags by local position, of elements that failed or are blocked, by step and block number.
+    skips
+        For each block how many of its elements a loop ended before.
     failed
         Local positions that failed in this session, by step and block number.
     """
@@ -61,7 +62,6 @@ class Track:
     counts: dict[str, Count] = field(default_factory=dict)
     grid: Grid | None = None
     settled: Any = None
-    bad: Any = None
     known: Any = None
     ready: list[int] = field(default_factory=list)
     out: dict[int, int] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Track:
     held: dict[str, tuple[int, ...]] = field(default_factory=dict)
     impossible: bool = False
     n_settled: int = 0
-    lost: dict[tuple[str, int], Any] = field(default_factory=dict)
+    skips: dict[int, int] = field(default_factory=dict)
     counted: dict[tuple[str, int], int] = field(default_factory=dict)
     measured: tuple[int, float] = (0, 0.0)
 
@@ -78,7 +78,7 @@ class Track:
         self.counts = {step.name: Count() for step in self.steps}
         self.first = self.steps[0]
         self.unkept = unkept(self.study.graph, self.steps)
-        self.reads = [r for r in reads(self.study.graph, self.group) if r.step in self.counts]
+        self.losses = Losses(self)
 
     @property
     def finished(self) -> bool:
@@ -123,7 +123,6 @@ class Track:
             self.study.blocks[step.name] = grid.block
         self.grid = grid
         self.settled = np.zeros(grid.n_blocks, bool)
-        self.bad = np.zeros(grid.n_blocks, bool)
         self.known = np.zeros(grid.n_blocks, bool)
         for token, item in self.pilots_out.items():
             self.held[token] = tuple(grid.number(part.block) for part in self.placed(item))
@@ -150,8 +149,8 @@ class Track:
 
     def count_valid(self, number: int) -> None:
         """Count the done elements of a block that still hold: stale ones are open again."""
-        for name, (done, _, _) in self.look(number).items():
-            self._counted(name, number, int(done.sum()))
+        for name, states in self.look(number).items():
+            self._counted(name, number, int(states.done.sum()))
 
     def count(self, commit: Commit) -> None:
         """Count what a commit of this session adds."""
@@ -206,63 +205,73 @@ class Track:
             return
         block = self.grid.at(number)
         for need, track in self.needs:
-            if track.impossible:
+            own = track is self
+            if track.impossible or begins(need, self.first.axes, self.grid.box(block), own):
                 continue
             if track.grid is None or track.settled is None:
                 return
-            part = required(need, self.first.axes, self.grid.box(block), track.first.axes, track.grid)
+            part = required(need, self.first.axes, self.grid.box(block), track.first.axes, track.grid, own)
             flags = track.settled.reshape(track.grid.counts)[part] if track.grid.counts else track.settled
             if not flags.all():
                 return
         self.known[number] = True
         heapq.heappush(self.ready, number)
 
-    def look(self, number: int) -> dict[str, tuple[Any, Any, Any]]:
-        """For each step, of a block's wanted elements: which are done, failed, blocked; the rest are open."""
+    def look(self, number: int) -> dict[str, States]:
+        """For each step the states of a block's wanted elements."""
         assert self.grid is not None
         grid, block = self.grid, self.grid.at(number)
         local = grid.local(block, self.selection)
-        lost: dict[str, Any] = {}
-        found = {}
+        where = dict(zip(self.first.axes, grid.storage(block, local), strict=True))
+        over = skipped(self.study, self.first.axes, where, len(local))
+        found: dict[str, States] = {}
         for step in self.steps:
             done = self._done(step, grid, block, local)
             failed = self._failed(step, number, local) & ~done
-            blocked = self._blocked(step, block, local, lost) & ~done & ~failed
-            for output in step.outputs:
-                lost[output] = failed | blocked
-            found[step.name] = (done, failed, blocked)
-            if (failed | blocked).any():
-                self.bad[number] = True
-                flags = self.lost.setdefault((step.name, number), np.zeros(grid.capacity, bool))
-                flags[local] = failed | blocked
+            blocked = self.losses.blocked(step, found, where, len(local)) & ~done & ~failed
+            found[step.name] = States(done, failed, blocked).without(over)
+        if self.group.chain and any(states.lost.any() for states in found.values()):
+            self.losses.carry_on(found, where, len(local))
+        for name, states in found.items():
+            self.losses.note(name, number, local, states.lost)
         for step in reversed(self.steps) if self.unkept else ():
             if step.name in self.unkept:
                 found[step.name] = self._on_demand(step, found)
+        n_over = 0 if over is None else int(over.sum())
+        if n_over != self.skips.get(number, 0):
+            for count in self.counts.values():
+                count.skipped += n_over - self.skips.get(number, 0)
+            self.skips[number] = n_over
         return found
 
-    def _on_demand(self, step: Step, found: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    def _on_demand(self, step: Step, found: Mapping[str, States]) -> States:
         """The state of a step that keeps nothing: it is open only where a step that reads it is."""
-        _, failed, blocked = found[step.name]
-        needed = np.zeros(len(failed), bool)
+        states = found[step.name]
+        needed = np.zeros(len(states.done), bool)
         for other in self.steps:
             if any(p.name in step.outputs for p in other.parameters if not other.is_bound(p)):
-                needed |= ~np.logical_or.reduce(found[other.name])
-        return ~needed & ~failed & ~blocked, failed, blocked
+                needed |= found[other.name].open
+        return replace(states, done=~needed & ~states.lost & ~states.skipped)
 
     def items(self, number: int) -> list[Item]:
-        """What is open in a block; if nothing is, the block is settled by that."""
+        """What is open in a block, and can run now; if nothing is, the block is settled by that."""
         assert self.grid is not None
         found = self.look(number)
-        opened = np.stack([~(done | failed | blocked) for done, failed, blocked in found.values()])
+        opened = np.stack([states.open for states in found.values()])
         if opened.any():
             block = self.grid.at(number)
-            return list(_by_signature(list(found), block, self.grid.local(block, self.selection), opened))
+            local = self.grid.local(block, self.selection)
+            if self.group.chain:
+                where = dict(zip(self.first.axes, self.grid.storage(block, local), strict=True))
+                before = self.fetcher.before(self.group.chain, where, len(local))
+                opened &= in_turn(opened, before)
+            return list(by_signature(list(found), block, local, opened))
         if not self.settled[number]:
             self.settled[number] = True
             self.n_settled += 1
-            for name, (done, _, blocked) in found.items():
-                self.counts[name].blocked += int(blocked.sum())
-                self._counted(name, number, int(done.sum()))
+            for name, states in found.items():
+                self.counts[name].blocked += int(states.blocked.sum())
+                self._counted(name, number, int(states.done.sum()))
         return []
 
     def _done(self, step: Step, grid: Grid, block: Block, local: Positions) -> Any:
@@ -282,111 +291,6 @@ class Track:
             return np.zeros(len(local), bool)
         return np.isin(local, np.fromiter(known, np.int64, len(known)))
 
-    def _blocked(self, step: Step, block: Block, local: Positions, lost: Mapping[str, Any]) -> Any:
-        blocked = np.zeros(len(local), bool)
-        for parameter in step.parameters:
-            if parameter.name in lost and not step.is_bound(parameter):
-                blocked |= lost[parameter.name]
-        assert self.grid is not None
-        return blocked | self.blocked_outside(step, self.grid, block, local)
-
-    def blocked_outside(self, step: Step, grid: Grid, block: Block, local: Positions) -> Any:
-        """Which elements of a block lack something from another group that failed or is blocked."""
-        blocked = np.zeros(len(local), bool)
-        where: dict[str, Positions] | None = None
-        for read in self.reads:
-            if read.step != step.name:
-                continue
-            made = self.study.graph.producer[read.name]
-            track = next(t for _, t in self.needs if made.name in t.counts)
-            if track.impossible:
-                return ~blocked
-            if track.bad is None or not track.bad.any() or (step.allow_missing and not read.elementwise):
-                continue
-            if where is None:
-                where = dict(zip(step.axes, grid.storage(block, local), strict=True))
-            blocked |= track.lost_for(made, read, where, len(local))
-        return blocked
-
-    def lost_for(self, made: Step, read: Read, where: Mapping[str, Positions], n: int) -> Any:
-        """Which of `n` elements read something that this group's step `made` will not make."""
-        assert self.grid is not None
-        axes = self.study.graph.axes.get(read.name, ())
-        along = [
-            a for a, index in zip(axes, read.indices, strict=True) if index is not None and a in made.axes
-        ]
-        numbers = [number for step, number in self.lost if step == made.name]
-        found = np.zeros(n, bool)
-        for number in numbers:
-            flags = self.lost[made.name, number]
-            at = self.grid.storage(self.grid.at(number), np.flatnonzero(flags))
-            gone = dict(zip(made.axes, at, strict=True))
-            if not along:
-                return ~found
-            size = [self.study.axes[a].size or 0 for a in along]
-            mine = np.ravel_multi_index([where[a] for a in along], size)
-            found |= np.isin(mine, np.ravel_multi_index([gone[a] for a in along], size))
-        return found
-
-    def pilots(self, workers: int) -> list[Item]:
-        """The first few elements that can run, to learn how long they take: an item for each worker."""
-        grid = self.study.provisional(self.first)
-        chosen = self.selection
-        total = self.total()
-        few = min(total, PILOT_CANDIDATES)
-        local = _first(grid, chosen, few)
-        where = dict(zip(self.first.axes, grid.storage(grid.at(0), local), strict=True))
-        able = np.ones(len(local), bool)
-        for need, track in self.needs:
-            if track.impossible:
-                continue
-            if track.grid is None:
-                return []
-            positions = [where[a] if a in need.along else None for a in track.first.axes]
-            if any(p is None for p in positions) or not positions:
-                able &= bool(track.settled.all())
-            else:
-                at, _ = track.grid.locate([p for p in positions if p is not None])
-                able &= track.settled[at]
-        local = local[able]
-        if not len(local):
-            return []
-        names = [step.name for step in self.steps]
-        each = max(1, min(64, len(local) // (4 * workers) or 1))
-        for step in self.steps:
-            local = local[~self.blocked_outside(step, grid, grid.at(0), local)]
-        if not len(local):
-            # All of the first are blocked: the blocks must be chosen without measuring.
-            return [Item.of(names, grid.at(0), local)]
-        parts = [local[i * each : (i + 1) * each] for i in range(workers)]
-        return [Item.of(names, grid.at(0), part) for part in parts if len(part)]
-
 
 def _all_done(state: BlockState, grid: Grid) -> bool:
     return state.whole is not None and state.whole.done == ((0, grid.capacity),)
-
-
-def _first(grid: Grid, chosen: list[Any], few: int) -> Positions:
-    """The first `few` wanted positions of a grid of one block."""
-    sizes = [n if p is None else len(p) for n, p in zip(grid.shape, chosen, strict=True)]
-    flat = np.unravel_index(np.arange(few), sizes)
-    local = np.zeros(few, np.int64)
-    for place, index in enumerate(flat):
-        local = local * grid.block[place] + (index if chosen[place] is None else chosen[place][index])
-    return local
-
-
-def _by_signature(names: list[str], block: Block, local: Positions, opened: Any) -> Iterable[Item]:
-    """One item for each set of steps that is open at the same elements."""
-    if opened.all():
-        yield Item.of(names, block, local)
-        return
-    if len(names) < 63:
-        signatures = (opened * (1 << np.arange(len(names)))[:, None]).sum(axis=0)
-    else:  # more than an integer has bits
-        signatures = np.unique(opened, axis=1, return_inverse=True)[1].reshape(-1)
-    for signature in np.unique(signatures).tolist():
-        where = signatures == signature
-        steps = [name for name, is_open in zip(names, opened[:, where.argmax()], strict=True) if is_open]
-        if steps:
-            yield Item.of(steps, block, local[where])

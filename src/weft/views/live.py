@@ -105,7 +105,7 @@ def _step(name: str, state: StepState, ended: bool) -> list[Any]:
     total = "?" if state.total is None else f"{state.total:,}"
     mark, style = "·", "dim"
     if state.complete:
-        mark, style = ("✓", "green") if state.done == state.total else ("✗", "red")
+        mark, style = ("✓", "green") if state.done + state.skipped == state.total else ("✗", "red")
     elif state.samples and not ended:
         mark, style = "▸", "cyan"
     lost = [f"{n:,} {word}" for n, word in ((state.failed, "failed"), (state.blocked, "blocked")) if n]

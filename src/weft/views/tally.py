@@ -20,13 +20,14 @@ class StepState:
     done: int = 0
     failed: int = 0
     blocked: int = 0
+    skipped: int = 0
     total: int | None = None
     samples: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def settled(self) -> int:
         """Elements of which nothing more will come."""
-        return self.done + self.failed + self.blocked
+        return self.done + self.failed + self.blocked + self.skipped
 
     @property
     def complete(self) -> bool:
@@ -119,7 +120,7 @@ class Tally:
         for step, found in counts.items():
             state = self.steps.setdefault(step, StepState())
             state.done, state.failed, state.blocked = found["done"], found["failed"], found["blocked"]
-            state.total = found["total"]
+            state.total, state.skipped = found["total"], found.get("skipped", 0)
 
     def sample(self, now: float) -> None:
         """Remember how far every step is."""
