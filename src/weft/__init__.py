@@ -16,6 +16,7 @@ _HOMES = {
     "weft.model.sweep": ("Sweep", "grid", "points", "zipped"),
     "weft.model.labelled": ("Labelled", "Lazy"),
     "weft.model.loop": ("Loop",),
+    "weft.model.reduction": ("Reduction",),
     "weft.engine.context": ("Context",),
     "weft.values.codecs": ("register_codec",),
     "weft.values.files": ("File",),

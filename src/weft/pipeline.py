@@ -12,6 +12,7 @@ from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.loop import Loop, body, changed
 from weft.model.looping import lowered
+from weft.model.reducing import reduced
 from weft.model.step import nearest
 from weft.model.sweep import axis_name
 from weft.model.varying import swept, varied
@@ -116,7 +117,7 @@ class Pipeline:
                 raise WiringError(
                     f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function)."
                 )
-        self.graph = Graph(lowered(found))
+        self.graph = reduced(Graph(lowered(found)))
         order = {step.name: place for place, step in enumerate(self.graph.order)}
         #: Steps and loops as they were given, in running order.
         self.parts: tuple[model.Step | Loop, ...] = tuple(sorted(found, key=lambda part: min(order[step.name] for step in body([part]))))
@@ -287,9 +288,14 @@ class Pipeline:
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         return self._with(self.graph.ancestors(self.graph.find(name) for name in names))
 
+    def _given(self, name: str) -> str:
+        """The step, as it was given, of a name or output: a reduction is two in the graph."""
+        found = self.graph.find(name).name
+        return found if found in {s.name for s in body(self.parts)} else found.removesuffix(".parts")
+
     def _with(self, steps: Iterable[model.Step]) -> Pipeline:
         """Only the parts that hold some steps: a loop is taken whole."""
-        names = {step.name for step in steps}
+        names = {self._given(step.name) for step in steps}
         return Pipeline([p for p in self.parts if any(s.name in names for s in body([p]))], self.name)
 
     def from_step(self, which: str | int) -> Pipeline:
@@ -312,12 +318,12 @@ class Pipeline:
 
     def replace(self, name: str, step: Any) -> Pipeline:
         """With another step in the place of the one of that name (or that makes that output)."""
-        return Pipeline(changed(self.parts, {self.graph.find(name).name: step}), self.name)
+        return Pipeline(changed(self.parts, {self._given(name): step}), self.name)
 
     def drop(self, *names: str) -> Pipeline:
         """Without some steps; their outputs become inputs."""
         loops = [part for part in self.parts if part.name in names and part.name in self.graph.loops]
-        dropped = {self.graph.find(name).name: None for name in names} | {s.name: None for s in body(loops)}
+        dropped = {self._given(name): None for name in names} | {s.name: None for s in body(loops)}
         return Pipeline(changed(self.parts, dropped), self.name)
 
     def __or__(self, other: Any) -> Pipeline:
@@ -342,7 +348,7 @@ class Pipeline:
                         f"configure cannot set {option!r} of {name!r}.{nearest(option, CONFIGURABLE)} It "
                         f"sets: {', '.join(sorted(CONFIGURABLE))}."
                     )
-            changes.setdefault(self.graph.find(name).name, {}).update(given)
+            changes.setdefault(self._given(name), {}).update(given)
         steps = {step.name: step for step in body(self.parts)}
         new = {name: steps[name].replace(**options) for name, options in changes.items()}
         return Pipeline(changed(self.parts, new), self.name)
@@ -361,22 +367,17 @@ class Pipeline:
         inside = list(self.graph.ancestors(self.graph.find(o) for o in wanted))
         if any(step.loops for step in inside):
             raise WiringError(f"What makes {', '.join(wanted)} has a loop in it, which cannot be folded into one.")
-        rest = [p for p in self.parts if p not in inside]
+        rest = [p for p in self.parts if p.name not in {step.name for step in inside}]
         return Pipeline([Step(**nested_step(self.graph, inside, body(rest), wanted, name)), *rest], self.name)
 
     # Looking
 
     def info(self) -> list[dict[str, Any]]:
         """A row for each step: name, inputs, outputs, mapspec, resources."""
+        from weft.plan.wording import rows
         from weft.values.table import Table
 
-        return Table(
-            {
-                "step": s.name, "mapspec": str(s.spec or ""), "inputs": ", ".join(p.name for p in s.inputs),
-                "outputs": ", ".join(s.outputs), "axes": ", ".join(s.axes),
-            }
-            for s in self.graph.order
-        )  # fmt: skip
+        return Table(rows(self.graph))
 
     def draw(self, kind: str = "mermaid") -> Any:
         """A drawing of the wiring, ``"mermaid"``, ``"text"`` or ``"html"``; a notebook displays it."""
@@ -385,12 +386,8 @@ class Pipeline:
         return draw(self.graph, kind)
 
     def __repr__(self) -> str:
-        lines = [
-            f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs "
-            f"{', '.join(self.graph.inputs) or 'none'}>"
-        ]
-        lines += [
-            f"  {s.name}: {s.spec or ', '.join(p.name for p in s.inputs) + ' -> ' + ', '.join(s.outputs)}"
-            for s in self.graph.order
-        ]
-        return "\n".join(lines)
+        from weft.plan.wording import lines, said
+
+        inputs = ", ".join(said(self.graph, name) for name in self.graph.inputs) or "none"
+        head = f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {inputs}>"
+        return "\n".join([head, *lines(self.graph)])

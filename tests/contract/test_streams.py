@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import weft
 from weft.testing import Calls
@@ -558,8 +561,8 @@ def test_a_file_as_an_input_is_its_content(backend: str, tmp_path: Path, calls: 
 def test_an_input_that_was_copied_outlives_its_original(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("abc")
     step = weft.step("n")(length)
-    for given in (weft.File(tmp_path / "a", keep="copy"), weft.File(tmp_path / "a")):
-        run = step.run({"file": given}, run_dir=tmp_path / f"run-{given.keep}", **QUIET)
+    for file in (weft.File(tmp_path / "a", keep="copy"), weft.File(tmp_path / "a")):
+        run = step.run({"file": file}, run_dir=tmp_path / f"run-{file.keep}", **QUIET)
         assert run["n"] == 3
     (tmp_path / "a").unlink()
     run = weft.open_run(tmp_path / "run-copy").reset().resume(progress=False)
@@ -589,3 +592,52 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         step.run({"file": weft.File(tmp_path / "gone")}, run_dir=tmp_path / "run", **QUIET)
     with pytest.raises(weft.InvalidInput, match="'reference' or 'copy'"):
         weft.File("a", keep="move")
+
+
+# Whatever happens on the way
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("grow"), st.permutations(list("abcdef")), st.integers(0, 6)),
+        st.tuples(st.just("remove"), st.sampled_from("abcdef"), st.just(0)),
+        st.tuples(st.just("reset"), st.sampled_from("abcdef"), st.just(0)),
+        st.tuples(st.just("part"), st.sampled_from("abcdef"), st.just(0)),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=25)
+@given(ACTIONS)
+def test_any_history_ends_as_one_run(actions: list[tuple[str, Any, int]]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        calls, out = Calls(f"{place}/calls"), Path(place, "out")
+        out.mkdir()
+        names = ["b", "a"]
+
+        def pipe() -> Any:
+            return weft.stream(Named(names, calls)).filter(Letters()).write(Write(out))
+
+        options: dict[str, Any] = {"run_dir": f"{place}/run", **QUIET}
+        made: set[str] = set()
+        pipe().run(**options, indices={"index": []})
+        for what, which, n in actions:
+            if what == "grow":
+                names = list(which[:n])
+            elif what == "part" and which in names:
+                pipe().run(**options, indices={"index": [names.index(which)]})
+            elif what == "remove" and (out / f"{which}.txt").exists():
+                (out / f"{which}.txt").unlink()
+                made.discard(which)
+            elif what == "reset" and which in names:
+                run = pipe().run(**options, indices={"index": []})
+                run.reset("stream", index=names.index(which))
+                made.discard(which)
+            ran = calls.take()
+            assert len(ran) == len(set(ran))
+            made |= set(ran)
+        owed = set(names) - made
+        run = pipe().run(**options)
+        assert set(calls.take()) == owed
+        assert run.ok and run["letters"] == dict.fromkeys(names, 1)
+        assert [Path(path).stem for (path,) in run["paths"]] == names

@@ -195,6 +195,17 @@ def test_further_axes_are_parts_of_arrays() -> None:
         Experiments(run, axis="j")
 
 
+def test_a_ragged_axis_has_a_row_for_each_cell() -> None:
+    steps = [
+        weft.step("x", mapspec="n[j] -> x[j, i?]", name="x")(lambda n: list(range(n))),
+        weft.step("y", mapspec="x[j, i] -> y[j, i]", name="y")(lambda x: x * 10),
+    ]
+    found = Experiments(weft.Pipeline(steps).run({"n": [2, 0, 3]}, **HERE), axis=["j", "i"])
+    assert found["y"] == [0, 10, 0, 10, 20]
+    assert found["n"] == [2, 2, 3, 3, 3]
+    assert found.states == ["done"] * 5
+
+
 def test_the_axis_of_rows() -> None:
     apart = [
         weft.step("y", mapspec="a[i] -> y[i]", name="y")(lambda a: a),

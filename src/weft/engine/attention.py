@@ -89,6 +89,9 @@ class Attention:
             for waiting in range(other.grid.n_blocks if track.impossible else 0):
                 other.consider(waiting)
             return
+        if not track.grid.n_blocks:
+            for waiting in range(other.grid.n_blocks):
+                other.consider(waiting)
         for number in numbers or track.settled.nonzero()[0].tolist():
             if not track.settled[number]:
                 continue
@@ -96,6 +99,10 @@ class Attention:
             if need.back:
                 low, high = spans[need.back]
                 spans[need.back] = (low + 1, high + 1)
-            part = other.grid.covering([spans.get(a) if a in need.along else None for a in other.first.axes])
+            shared = list(need.along)
+            if need.coarse:
+                spans[need.coarse.axis] = need.coarse.runs(*spans[need.coarse.of])
+                shared.append(need.coarse.axis)
+            part = other.grid.covering([spans.get(a) if a in shared else None for a in other.first.axes])
             for waiting in other.grid.numbers(part):
                 other.consider(waiting)

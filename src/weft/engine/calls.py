@@ -123,6 +123,8 @@ def _cells(step: Step, output: str, value: Any) -> Cells:
 def _fit(step: Step, output: str, shape: tuple[int, ...], lengths: list[int | None]) -> None:
     for place, (axis, found) in enumerate(zip(step.opened, shape, strict=True)):
         expected = lengths[place]
+        if axis == step.ragged:
+            continue
         if expected is None:
             lengths[place] = found
         elif found != expected:

@@ -21,6 +21,7 @@ from weft.plan.blocks import Grid, Positions, block_elements, positions, ranges
 from weft.store.commits import Commit, Failure, Payload
 from weft.study.arguments import Arguments, Carried, Item
 from weft.study.study import Study
+from weft.values.columns import RowsColumn, TypedColumn
 from weft.values.traces import joined, traced
 
 UNWATCHED = 64  # elements in memory that are run without the second thread, which takes 0.1 ms to start
@@ -206,15 +207,21 @@ class Committer:
         study, step = self.study, lane.step
         record = study.records[step.name]
         spans = tuple((low, high) for low, high in ranges(local))
+        made = {} if failures else dict(zip(step.outputs, columns, strict=True))
+        shapes = dict(zip(step.outputs, inner, strict=False))
+        if step.ragged:
+            rows = {n: c.lengths for n, c in made.items() if isinstance(c, RowsColumn)}
+            shapes = {name: (int(lengths.max(initial=0)),) for name, lengths in rows.items()}
+            made |= {f"{name}?": TypedColumn(lengths, "int") for name, lengths in rows.items()}
         commit = Commit(
             step.name, record.identity, block, () if failures else spans, spans if failures else (),
-            self.job.epoch, dict(zip(step.outputs, inner, strict=False)),
+            self.job.epoch, shapes,
             work.arguments.reads.get(step.name, ""), work.started, seconds, self.job.attempts + 1,
             self.report.host, self.report.worker, record.code[:12], step.name in study.forced,
             work.peak or peak_memory(self.job.driver is not None),
         )  # fmt: skip
         payload = Payload(
-            {} if failures else dict(zip(step.outputs, columns, strict=True)), failures,
+            made, failures,
             None if failures else _read(work, lane, at),
         )  # fmt: skip
         with self.lock:
@@ -299,6 +306,6 @@ def _by_block(work: Work, grid: Grid, at: Positions) -> Any:
 def _cells(column: Any, shape: tuple[int, ...], picked: Positions) -> Any:
     """Part of a column; of one with cells, all those of the picked elements."""
     width = int(np.prod(shape))
-    if not shape:
+    if not shape or isinstance(column, RowsColumn):
         return column.take(picked)
     return column.take((picked[:, None] * width + np.arange(width)).reshape(-1))

@@ -282,8 +282,10 @@ class Driver:
                 n + sum(c.n_done for c in report.commits if c.step == track.first.name),
                 spent + report.seconds,
             )
-        for step in track.steps:
-            self.study.learn(step)
+        if sum(self.study.learn(step) for step in track.steps):
+            for other in self.tracks:
+                if other.widen():
+                    self._settled(other, ())
         self.blame.report(track, report)
         self.emit(
             "job-ended", track.group.name, n=report.n, seconds=report.seconds,

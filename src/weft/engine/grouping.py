@@ -42,8 +42,14 @@ def _groups(track: Track) -> Positions | None:
 
 
 def unmeasured(track: Track, pool: Pool) -> int | None:
-    """Elements of a block where there are groups: pilots, run by several workers, would tear them apart."""
-    return None if groups_of(track) is None else block_elements(track.total(), pool.n_jobs, 0.01, 8.0)
+    """Elements of a block that nothing is measured for; None where pilots tell.
+
+    Pilots, run by several workers, would tear groups apart; and along rows with lengths of their own there is
+    no telling how many elements there will be.
+    """
+    if groups_of(track) is None and not track.ragged:
+        return None
+    return block_elements(track.total(), pool.n_jobs, 0.01, 8.0)
 
 
 def at_once(track: Track, pool: Pool) -> int:

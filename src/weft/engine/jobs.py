@@ -38,7 +38,7 @@ class Pilot:
     seconds: float
     workers: int
     n_elements: int
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _study(place: Place) -> Study:
     study.memory[SHARED] = place.cache
     study.blocks.update(place.blocks)
     for axis, size in place.sizes.items():
-        if study.axes[axis].size is None:
+        if study.axes[axis].size is None or axis in study.graph.ragged:
             study.axes[axis] = Axis(axis, size, None, study.axes[axis].opener)
     return study
 

@@ -97,8 +97,8 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
     for name in options.indices:
         if name in graph.loops:
             raise InvalidInput(
-                f"indices names {name!r}, the iterations of a loop, of which each needs those before it: lower "
-                "n_iterations instead."
+                f"indices names {name!r}, the iterations of a loop, of which each needs those before it: "
+                "lower n_iterations instead."
             )
     if options.indices:
         out: dict[str, str] = {}

@@ -15,6 +15,7 @@ from weft.model.step import Step, nearest
 from weft.plan.blocks import positions
 from weft.run.run import Run
 from weft.store.commits import STATES
+from weft.study.ends import extent
 from weft.study.ends import positions as along_axis
 from weft.study.study import Study
 
@@ -92,6 +93,18 @@ class Cells:
         self._ranks: dict[str, Ranks] = {}
         self._columns: dict[str, dict[int, Any]] = {}
         self._states: Ranks | None = None
+
+    def rows(self) -> Ranks:
+        """The rows that there are: of a ragged axis as far as each of its rows goes."""
+        study, rows = self.study, np.arange(self.n)
+        at = zip(self.axes, np.unravel_index(rows, self.shape), strict=True)
+        where = {axis: along_axis(study, axis)[places] for axis, places in at}
+        for name in self.outputs.values():
+            for axis in set(study.graph.ragged) & set(self.axes) & set(study.graph.axes[name]):
+                if set(self.axes) <= set(study.graph.axes[name]):
+                    lengths = extent(study, name, axis, where, self.n)[rows]
+                    rows = rows[(where[axis][rows] < lengths) | (lengths < 0)]
+        return rows
 
     def index(self, row: int) -> dict[str, int]:
         """Position of a row on each axis."""

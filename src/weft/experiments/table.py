@@ -52,7 +52,7 @@ class Experiments(Sequence[dict[str, Any]]):
         self.run = run
         self.axes = row_axes(run, given)
         self._cells = Cells(run, self.axes)
-        self._rows = np.arange(self._cells.n)
+        self._rows = self._cells.rows()
 
     @classmethod
     def open(

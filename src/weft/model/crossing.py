@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from weft.model.coarse import Coarse
 from weft.model.iterations import FIRST, Alias, Iterations
 from weft.model.step import Parameter, Step
 
@@ -63,6 +64,7 @@ class Crossing:
     axes: dict[str, tuple[str, ...]]
     aliases: dict[str, Alias]
     loops: dict[str, Iterations]
+    coarse: dict[str, Coarse]
 
     def read(self, step: Step, name: str) -> Read:
         """How `step` takes `name`: along which axes element by element, along which whole."""
@@ -107,7 +109,10 @@ class Crossing:
             whole = replace(read, name=alias.of, indices=(*read.indices[:place], None, *read.indices[place:]))
             return self.sources(whole)
         taken = dict(zip(axes, read.indices, strict=True))
-        start = Read(read.step, alias.initial, tuple(taken[a] for a in self.axes.get(alias.initial, ())))
+        along = {start: own for own, start in self.started_along[read.name].items()}
+        start = Read(
+            read.step, alias.initial, tuple(taken[along[a]] for a in self.axes.get(alias.initial, ()))
+        )
         return (
             *(replace(s, back=s.back | {alias.axis}) for s in self.sources(replace(read, name=alias.of))),
             *(replace(s, first=s.first | {alias.axis}) for s in self.sources(start)),
@@ -128,12 +133,33 @@ class Crossing:
                 found.append(Source(loop.until, along, frozenset((loop.name,))))
         return found
 
+    @cached_property
+    def ragged(self) -> dict[str, Step]:
+        """Axes along which each row has its own length, and the steps that open them."""
+        return {step.ragged: step for step in self.order if step.ragged}
+
+    @cached_property
+    def started_along(self) -> dict[str, dict[str, str]]:
+        """For each carried name the axes that what it starts with has, by its own axes."""
+        found = {}
+        for alias in self.aliases.values():
+            if alias.initial is not None:
+                own = [axis for axis in self.axes.get(alias.name, ()) if axis != alias.axis]
+                theirs = list(self.axes.get(alias.initial, ()))
+                same = [axis for axis in own if axis in theirs]
+                others = zip(
+                    [a for a in own if a not in same], [a for a in theirs if a not in same], strict=False
+                )
+                found[alias.name] = {**{axis: axis for axis in same}, **dict(others)}
+        return found
+
     def read_from(self, step: Step) -> set[str]:
-        """Names of the steps whose results a step reads, or that tell how many iterations there are of them."""
+        """Names of the steps whose results a step reads, or that tell how many elements there are of them."""
         arrays = {source.array for source in self.reads(step)}
-        loops = {axis for array in arrays for axis in self.axes.get(array, ()) if axis in self.loops}
-        arrays |= {until for loop in loops if (until := self.loops[loop].until) is not None}
-        return {self.producer[array].name for array in arrays if array in self.producer}
+        axes = {axis for array in arrays for axis in self.axes.get(array, ())} | {*step.axes}
+        arrays |= {until for axis in axes if axis in self.loops and (until := self.loops[axis].until)}
+        openers = {self.ragged[axis].name for axis in axes if axis in self.ragged}
+        return {self.producer[array].name for array in arrays if array in self.producer} | openers
 
     @cached_property
     def inputs(self) -> dict[str, list[tuple[Step, Parameter]]]:

@@ -10,7 +10,7 @@ from typing import Any
 from weft.errors import WiringError
 from weft.model.crossing import Crossing
 from weft.model.step import Step, nearest
-from weft.model.wiring import check, unite
+from weft.model.wiring import check, name_reduced, unite
 
 
 class Graph(Crossing):
@@ -31,7 +31,7 @@ class Graph(Crossing):
     def __init__(self, steps: Iterable[Step]) -> None:
         given = list(steps)
         self.steps, self.producer = {}, {}
-        self.aliases, self.loops = {}, {}
+        self.aliases, self.loops, self.coarse = {}, {}, {}
         for step in given:
             self._add(step)
         self.order: tuple[Step, ...] = self._sorted()
@@ -68,6 +68,7 @@ class Graph(Crossing):
         self.steps[step.name] = step
         self.aliases |= {alias.name: alias for alias in step.aliases}
         self.loops |= {loop.name: loop for loop in step.loops}
+        self.coarse |= {step.coarse.axis: step.coarse} if step.coarse else {}
 
     def needs(self, step: Step) -> tuple[Step, ...]:
         """Steps whose outputs, or whose end (``after``), this step waits for."""
@@ -142,6 +143,7 @@ class Graph(Crossing):
                         )
                     known[place] = index
         unite(self, found)
+        name_reduced(self, found)
         for name, (axes, where) in found.items():
             made = self.producer.get(name)
             if made and not made.spec:
@@ -175,8 +177,8 @@ class Graph(Crossing):
 
     @cached_property
     def leaves(self) -> tuple[str, ...]:
-        """Outputs that no step takes."""
-        taken = {self.base(p.name) for s in self.order for p in s.inputs}
+        """Outputs that no step takes but to carry them on."""
+        taken = {self.base(self.start(p.name)) for s in self.order for p in s.inputs}
         return tuple(o for o in self.outputs if o not in taken)
 
     @cached_property
@@ -191,6 +193,7 @@ class Graph(Crossing):
         while len(found) > before:  # again for what is carried back, as far as a loop reaches
             before = len(found)
             for name, sources in steps.items():
+                found |= {name} if self._starts_apart(name) else set()
                 whole = any(
                     None in s.indices or (s.array in self.producer and not s.indices) for s in sources
                 )
@@ -199,6 +202,14 @@ class Graph(Crossing):
                 ):
                     found.add(name)
         return frozenset(found)
+
+    def _starts_apart(self, name: str) -> bool:
+        """Whether a step carries something that starts along an axis of its own, and is known by position."""
+        return any(
+            own != start
+            for p in self.steps[name].parameters
+            for own, start in self.started_along.get(p.name, {}).items()
+        )
 
     def traced(self, step: Step) -> tuple[str, ...]:
         """What a step takes element by element of volatile steps: its results record what that was."""
@@ -221,7 +232,8 @@ class Graph(Crossing):
                 for s in self.sources(self.read(step, p.name))
                 if s.array in self.producer
             ]
-            if last or not self.volatile.isdisjoint(made):
+            apart = any(own != start for own, start in self.started_along.get(p.name, {}).items())
+            if last or apart or not self.volatile.isdisjoint(made):
                 yield p.name
 
     def find(self, name: str) -> Step:

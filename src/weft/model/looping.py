@@ -98,7 +98,8 @@ def _body(loop: Loop, outside: _Scope) -> list[Step]:
         outside.views[name] = view if name in loop.collect else f"{view}.last"
         outside.aliases |= scope.aliases
         outside.aliases[f"{view}.last"] = Alias(f"{view}.last", view, loop.name)
-    return [_along(mine, step, graph, inside) for step in flat]
+    opened = {axis for step in flat for axis in step.opened}
+    return [_along(mine, step, graph, inside, opened) for step in flat]
 
 
 def _resolved(loop: Loop, step: Step, place: int, scope: _Scope, looped: bool) -> Step:
@@ -160,7 +161,7 @@ def _read_as(
     )
 
 
-def _along(mine: Iterations, step: Step, graph: Graph, inside: set[str]) -> Step:
+def _along(mine: Iterations, step: Step, graph: Graph, inside: set[str], opened: set[str]) -> Step:
     """A step with the loop's axis in front of whatever the body makes."""
     hidden = (mine.name, *(loop.name for loop in step.loops))
     inputs = [ArraySpec(name, (name,)) for name in hidden]
@@ -178,12 +179,14 @@ def _along(mine: Iterations, step: Step, graph: Graph, inside: set[str]) -> Step
         spec = next((a for a in step.spec.outputs if a.name == name), None) if step.spec else None
         indices = spec.indices if spec else ()
         # Each iteration may make another number of them.
-        ragged = bool(spec and (spec.ragged or step.opened == indices[-1:]))
+        ragged = bool(spec and (spec.ragged or (step.opened and step.opened == indices[-1:])))
         outputs.append(ArraySpec(name, (mine.name, *indices), ragged))
     aliases = []
     for alias in step.aliases:
         if alias.axis == mine.name and alias.initial is not None:
-            alias = replace(alias, initial_axes=graph.axes.get(alias.name, ()))
+            # What comes from outside lies along an axis of its own where the body makes another each time.
+            axes = (f"{a}_first" if a in opened else a for a in graph.axes.get(alias.name, ()))
+            alias = replace(alias, initial_axes=tuple(axes))
         elif alias.initial is not None and alias.initial in inside:
             alias = replace(alias, initial_axes=(mine.name, *alias.initial_axes))
         aliases.append(alias)

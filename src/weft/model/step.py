@@ -12,6 +12,7 @@ from typing import Any
 from weft.errors import InvalidInput, WiringError
 from weft.model.annotations import Unresolved, resolve_annotations, wants
 from weft.model.classes import ClassCall, is_class_step
+from weft.model.coarse import Coarse
 from weft.model.expansion import names_in
 from weft.model.iterations import Alias, Iterations
 from weft.model.mapspec import ArraySpec, MapSpec
@@ -97,9 +98,8 @@ class Step:
         Further attempts after an element's own failures; seconds between them; seconds one may take.
     resources, resources_scope, elements_per_job, resources_variable, parallelization_mode
         What an element or a job needs, see `Resources`.
-
-    loops, aliases, reads
-        What a loop around the step means for it; made by the pipeline. See `weft.Loop`.
+    loops, aliases, reads, coarse
+        What a `weft.Loop` around the step, or a `weft.Reduction` in it, means for it; made by the pipeline.
 
     Raises
     ------
@@ -139,6 +139,7 @@ class Step:
     loops: tuple[Iterations, ...] = ()
     aliases: tuple[Alias, ...] = ()
     reads: tuple[tuple[str, str], ...] = ()
+    coarse: Coarse | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.function):
@@ -229,7 +230,8 @@ class Step:
                 )
             return
         for array in spec.inputs:
-            if array.name not in names and not any(array.name == loop.name for loop in self.loops):
+            hidden = (*(loop.name for loop in self.loops), self.coarse and self.coarse.axis)
+            if array.name not in names and array.name not in hidden:
                 raise WiringError(
                     f"step {self.name!r}: its mapspec names {array.name!r}, which is not an argument of "
                     f"{self.name}({', '.join(names)}).{nearest(array.name, names)}"
@@ -278,6 +280,11 @@ class Step:
     def opened(self) -> tuple[str, ...]:
         """Axes that each call returns as a dimension."""
         return self.spec.opened if self.spec else ()
+
+    @cached_property
+    def ragged(self) -> str:
+        """The axis that it opens with another length for each element; an empty string if there is none."""
+        return self.opened[-1] if self.spec and self.opened and self.spec.outputs[0].ragged else ""
 
     def input_spec(self, name: str) -> ArraySpec | None:
         """How the mapspec takes input `name`; None if it takes it whole."""

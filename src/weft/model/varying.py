@@ -128,7 +128,7 @@ def _carry(graph: Graph, step: Step, carried: Mapping[str, tuple[str, ...]], ord
     incoming, kept = _incoming(step, carried, order), _kept(step, carried, order)
     if not incoming:
         return step
-    hidden = [loop.name for loop in step.loops]
+    hidden = [loop.name for loop in step.loops] + ([step.coarse.axis] if step.coarse else [])
     inputs = [ArraySpec(name, (name,)) for name in hidden]
     for p in step.parameters:
         if p.name in hidden:

@@ -24,6 +24,7 @@ def check(graph: Graph) -> None:
     check_annotations(graph)
     check_reduce(graph)
     check_iterations(graph)
+    check_ragged(graph)
 
 
 def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
@@ -53,6 +54,46 @@ def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
                 )
             for place, (a, b) in enumerate(zip(axes, others, strict=True)):
                 axes[place] = others[place] = a or b
+
+
+def name_reduced(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
+    """Give the axis of inputs that are read in runs its name, where no mapspec does."""
+    for step in graph.order:
+        for array in step.spec.inputs if step.spec and step.coarse else ():
+            axes = found[array.name][0]
+            if None in array.indices and step.coarse:
+                place = array.indices.index(None)
+                axes[place] = axes[place] or step.coarse.of
+
+
+def check_ragged(graph: Graph) -> None:
+    """Rows of different lengths are taken row by row."""
+    for step in graph.order:
+        if step.ragged and len(step.opened) > 1:
+            raise WiringError(
+                f"Step {step.name!r} opens {', '.join(step.opened)} at once, the last with rows of different "
+                "lengths. Open the others in a step before it."
+            )
+        ragged = [axis for axis in step.axes if axis in graph.ragged]
+        if len(ragged) > 1 or (ragged and step.axes[-1] != ragged[0]):
+            raise WiringError(
+                f"Step {step.name!r} runs along {', '.join(step.axes)}: of axes with rows of different "
+                f"lengths ({', '.join(ragged)}) there can be one, and it stands last."
+            )
+        for axis in ragged:
+            parents = graph.ragged[axis].axes
+            if not set(parents) <= set(step.axes):
+                raise WiringError(
+                    f"Step {step.name!r} runs along {axis!r} without {', '.join(parents)}, but each of these "
+                    f"has its own {axis!r}: a column of rows of different lengths. Take them row by row."
+                )
+    for name, axes in graph.axes.items():
+        held = [axis for axis in axes if axis in graph.ragged]
+        if held and name not in graph.aliases and name not in graph.producer:
+            raise WiringError(
+                f"{name!r} is an input along {held[0]!r}, which step {graph.ragged[held[0]].name!r} opens "
+                "with another length each time. Give one of them another index in its mapspec."
+            )
 
 
 def check_iterations(graph: Graph) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from weft.errors import InvalidInput
+from weft.model.coarse import Coarse
 from weft.values.columns import Column
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
@@ -158,6 +159,16 @@ def occurrences(columns: Sequence[Column]) -> Positions | None:
     counted = _counted(columns)
     numbers = np.array([number for _, number in counted], np.int64)
     return numbers if numbers.any() else None
+
+
+def coarsened(axes: Mapping[str, Axis], coarse: Mapping[str, Coarse]) -> dict[str, Axis]:
+    """Axes that are coarse over others, as long as those tell."""
+    found = {}
+    for name, each in coarse.items():
+        fine = axes[each.of]
+        size = None if fine.length is None else each.size(fine.length)
+        found[name] = Axis(name, size, None, fine.opener or each.of)
+    return found
 
 
 def chosen(axes: Mapping[str, Axis], indices: Mapping[str, Any]) -> dict[str, Positions]:

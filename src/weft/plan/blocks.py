@@ -51,13 +51,13 @@ class Grid:
         return math.prod(self.block)
 
     def at(self, number: int) -> Block:
-        """The block of a number, C order."""
-        return tuple(int(i) for i in np.unravel_index(number, self.counts)) if self.counts else ()
+        """The block of a number; the first axis runs fastest, so that growth of the last keeps numbers."""
+        return tuple(int(i) for i in np.unravel_index(number, self.counts, "F")) if self.counts else ()
 
     def number(self, block: Sequence[int]) -> int:
-        """The number of a block, C order."""
+        """The number of a block, see `at`."""
         number = 0
-        for index, count in zip(block, self.counts, strict=True):
+        for index, count in zip(reversed(block), reversed(self.counts), strict=True):
             number = number * count + index
         return number
 
@@ -109,10 +109,12 @@ class Grid:
         """Block number and local position of elements at storage positions (arrays that broadcast)."""
         number = np.zeros((), np.int64)
         local = np.zeros((), np.int64)
+        stride = 1
         for place, position in enumerate(positions):
             index, offset = np.divmod(position, self.block[place])
-            number = number * self.counts[place] + index
-            local = local * self.block[place] + offset
+            number = number + index * stride if place else index
+            stride *= self.counts[place]
+            local = local * self.block[place] + offset if place else offset
         return number, local
 
     def covering(self, ranges: Sequence[tuple[int, int] | None]) -> tuple[slice, ...]:
@@ -125,9 +127,9 @@ class Grid:
     def numbers(self, slices: Sequence[slice]) -> Iterator[int]:
         """Numbers of the blocks within slices along each axis."""
         flat = np.zeros((), np.int64)
-        for place, part in enumerate(slices):
+        for place, part in reversed(list(enumerate(slices))):
             flat = flat[..., None] * self.counts[place] + np.arange(*part.indices(self.counts[place]))
-        return iter(flat.reshape(-1).tolist())
+        return iter(np.sort(flat.reshape(-1)).tolist())
 
 
 def block_shape(shape: Sequence[int], elements: int) -> tuple[int, ...]:
@@ -153,7 +155,7 @@ class Layout:
     single
         Places of axes along which a block has one position: the next waits for it.
     chain
-        Place of the axis along which one job carries an element through the iterations; None if there is none.
+        Place of the axis along which one job carries an element through the iterations, if there is one.
     """
 
     single: tuple[int, ...] = ()

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from weft.model.coarse import Coarse
 from weft.model.crossing import Source
 from weft.model.graph import Graph
 from weft.model.step import Step
@@ -19,13 +20,19 @@ class Need:
 
     `along` are the axes shared element by element; with `producer` over other axes too, those are read
     whole. A need for order only (``after``) has no shared axes. With `back`, an axis, what is read stands one
-    position before along it.
+    position before along it. With `coarse`, an axis that the consumer takes in runs, so is its fine one.
     """
 
     producer: str
     along: tuple[str, ...]
     whole: bool
     back: str = ""
+    coarse: Coarse | None = None
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Axes of the producer of which a block needs a part only."""
+        return (*self.along, self.coarse.of) if self.coarse else self.along
 
 
 @dataclass(frozen=True)
@@ -170,15 +177,16 @@ def reads(graph: Graph, group: Group) -> list[tuple[Step, Source]]:
 def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
     """Whom a group waits for, and along which axes; `home` is each step's group."""
     found: dict[Need, None] = {}
-    for _, source in reads(graph, group):
+    for step, source in reads(graph, group):
         made = graph.producer[source.array]
+        runs = step.coarse if step.coarse and step.coarse.of in made.axes and not source.elementwise else None
         along = tuple(
             axis
             for axis, taken in zip(graph.axes.get(source.array, ()), source.indices, strict=True)
             if taken is not None and axis in made.axes
         )
         whole = any(axis not in along for axis in made.axes) or None in source.indices
-        found[Need(home[made.name], along, whole, next(iter(source.back), ""))] = None
+        found[Need(home[made.name], along, whole, next(iter(source.back), ""), runs)] = None
     for step in group.steps:
         for name in step.after:
             found[Need(home[graph.find(name).name], (), True)] = None
@@ -205,4 +213,6 @@ def required(
     if need.back:
         low, high = spans[need.back]
         spans[need.back] = (max(low - 1, 0), low if own else high - 1)
-    return grid.covering([spans[a] if a in need.along else None for a in axes])
+    if need.coarse:
+        spans[need.coarse.of] = need.coarse.span(*spans[need.coarse.axis])
+    return grid.covering([spans[a] if a in need.shared else None for a in axes])

@@ -12,6 +12,7 @@ import numpy as np
 from weft.engine.failures import brief
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
+from weft.plan.wording import said
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
 from weft.study.arguments import Fetcher, place
@@ -116,26 +117,39 @@ def _committed(study: Study, step: Step, where: Mapping[str, Positions]) -> dict
     }
 
 
+def _origin(study: Study, name: str, where: Mapping[str, Positions] | None) -> tuple[str, str]:
+    """The array that a name stands for at an element, and of which iteration it is."""
+    when = ""
+    while (alias := study.graph.aliases.get(name)) is not None:
+        if alias.initial is None:
+            name, when = alias.of, f" in the last iteration of {alias.axis!r}"
+        elif where is not None and int(where[alias.axis][0]) == 0:
+            name = alias.initial
+        else:
+            return study.graph.base(alias.of), f" in the iteration of {alias.axis!r} before"
+    return name, when
+
+
 def _input(
     study: Study, values: Values, step: Step, parameter: Parameter, where: Mapping[str, Positions] | None
 ) -> dict[str, Any]:
     """One argument: its value and digest where they are known, and where it comes from."""
     name, graph = parameter.name, study.graph
-    row: dict[str, Any] = {"name": name, "value": None, "digest": "", "from": ""}
+    row: dict[str, Any] = {"name": said(graph, name), "value": None, "digest": "", "from": ""}
     if step.is_bound(parameter):
         value = step.bound_value(parameter)
         return {**row, "value": brief(value), "digest": digest(value), "from": "bound to the step"}
-    made, given = graph.producer.get(name), study.inputs.get(name)
+    origin, when = _origin(study, name, where)
+    made, given = graph.producer.get(origin), study.inputs.get(origin)
     if made is None and given is None:
         known = not isinstance(step.function, RecordedFunction)
-        said = brief(parameter.default) if known else None
         return {
             **row,
-            "value": said,
-            "digest": study.records[step.name].parts.get(name, ""),
+            "value": brief(parameter.default) if known else None,
+            "digest": study.records[step.name].parts.get(origin, ""),
             "from": "the default",
         }
-    row["from"] = f"made by step {made.name!r}" if made is not None else "an input"
+    row["from"] = f"made by step {made.name!r}{when}" if made is not None else "an input"
     read = graph.read(step, name)
     if not read.indices and given is not None:
         return {**row, "value": brief(given.value), "digest": given.digest}

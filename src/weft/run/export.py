@@ -63,7 +63,9 @@ class Export(Handle):
             names = tuple(n for n in shaped if set(axes_of.get(n, ())) <= set(widest))
         arrays = self._arrays(names)
         axes = list(dict.fromkeys(axis for name in names for axis in axes_of.get(name, ())))
-        shape = tuple(study.axes[axis].length or 0 for axis in axes)
+        # Of the arrays themselves: a loop may have ended early.
+        lengths = {a: n for name in names for a, n in zip(axes_of.get(name, ()), arrays[name].shape)}
+        shape = tuple(lengths[axis] for axis in axes)
         inputs = {
             n: (given.axes, self._values.whole(n).array())
             for n, given in study.inputs.items()

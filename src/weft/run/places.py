@@ -11,6 +11,8 @@ from weft.errors import InvalidInput
 from weft.model.step import nearest
 from weft.plan.blocks import Positions
 from weft.study.arrays import Values
+from weft.study.ends import absent
+from weft.study.ends import positions as all_positions
 from weft.study.study import Study
 
 
@@ -63,6 +65,63 @@ def chosen(
     check_axes(what, axes, given)
     given = {**by_value(values, what, axes, by_label), **given}
     return {axis: np.unique(study.axes[axis].select(value)) for axis, value in given.items()}
+
+
+def selected(study: Study, axis: str, value: Any) -> Positions:
+    """Storage positions; of a loop that ended by itself slices go as far as any ran."""
+    if isinstance(value, slice) and axis in study.graph.loops:
+        return all_positions(study, axis)[value]
+    return study.axes[axis].select(value)
+
+
+def backwards(study: Study, where: Mapping[str, Any]) -> dict[str, int]:
+    """Axes of loops that end by themselves on which a position is counted from the end."""
+    until = {name for name, loop in study.graph.loops.items() if loop.until is not None}
+    return {a: int(v) for a, v in where.items() if a in until and isinstance(v, (int, np.integer)) and v < 0}
+
+
+def from_end(
+    study: Study, name: str, chosen: Mapping[str, Positions], back: Mapping[str, int]
+) -> tuple[dict[str, Any], Any]:
+    """For each element the positions that are counted back from where its own loops ended.
+
+    Returns
+    -------
+    tuple
+        Arrays of storage positions by axis, each with one dimension for each axis of the result, and which
+        elements had fewer iterations.
+    """
+    axes = study.graph.axes[name]
+    along = [chosen[axis] if axis in chosen else all_positions(study, axis) for axis in axes]
+    at = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
+    short: Any = np.zeros((), bool)
+    for place, axis in enumerate(axes):
+        if axis in back:
+            shape = at[axis].shape
+            gone = absent(study, name, {a: p.reshape(-1) for a, p in at.items()}, at[axis].size)
+            there = np.ones(shape, bool) if gone is None else ~gone.reshape(shape)
+            own = study.graph.producer[str(study.graph.loops[axis].until)].axes
+            inner = tuple(k for k, other in enumerate(axes) if other not in own)
+            count = there.any(axis=inner, keepdims=True).sum(axis=place, keepdims=True)
+            wanted = count + back[axis]
+            full = (*shape[:place], 1, *shape[place + 1 :])
+            at = {
+                a: np.take_along_axis(p, np.broadcast_to(np.maximum(wanted, 0), full), place)
+                for a, p in at.items()
+            }
+            short = (short.take([0], axis=place) if short.ndim else short) | (wanted < 0)
+    return at, np.broadcast_to(short, next(iter(at.values())).shape)
+
+
+def picked(array: Any, ranks: Sequence[Any], short: Any) -> Any:
+    """One position for each element along the dimensions that have ranks; a mask where there is none."""
+    grid = np.ogrid[tuple(slice(n) for n in short.shape)]
+    found = array[tuple(own if rank is None else rank for own, rank in zip(grid, ranks, strict=True))]
+    if not np.ma.getmaskarray(found).any() and not short.any():
+        return np.ma.getdata(found)
+    found = np.ma.array(found)
+    found[short] = np.ma.masked
+    return found
 
 
 def _matching(label: str, values: Any, wanted: Any) -> Any:

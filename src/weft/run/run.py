@@ -179,13 +179,18 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
         study = self._sync()
         axes = study.graph.axes.get(name, ())
         places.check_axes(name, axes, where)
-        chosen = {axis: study.axes[axis].select(value) for axis, value in where.items()}
+        back = places.backwards(study, where)
+        chosen = {axis: places.selected(study, axis, value) for axis, value in where.items() if axis not in back}
+        at, short = places.from_end(study, name, chosen, back) if back else ({}, None)
+        chosen |= {axis: np.unique(at[axis]) for axis in back}
         found = self._assembled(name, chosen)
         if found.n_missing:
             raise self._missing(name)
         if not axes:
             return self._shown(name, found)
         array = self._shown(name, found)
+        if back:
+            array = places.picked(array, [np.searchsorted(chosen[a], at[a]) if a in back else None for a in axes], short)
         single = tuple(0 if isinstance(where.get(axis), (int, np.integer)) else slice(None) for axis in axes)
         return array[single]
 

@@ -18,7 +18,7 @@ from weft.plan.blocks import Positions, positions
 from weft.run.explanation import Explanation, explain
 from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
-from weft.store.commits import STATES
+from weft.store.commits import SKIPPED, STATES
 from weft.store.layout import SCRATCH, results_folder
 from weft.store.record import Change, RunDirectory
 from weft.study.survey import Survey
@@ -272,7 +272,10 @@ def _states(survey: Survey, step: Step) -> Iterator[tuple[Mapping[str, Positions
             )
         return
     for block, local, states in survey.states(step.name):
-        yield dict(zip(step.axes, track.grid.storage(block, local), strict=True)), states
+        at = dict(zip(step.axes, track.grid.storage(block, local), strict=True))
+        if track.ragged:  # beyond the end of a row there are no elements
+            at, states = {axis: p[states != SKIPPED] for axis, p in at.items()}, states[states != SKIPPED]
+        yield at, states
 
 
 def _changed(before: Change | None, now: Change) -> list[str]:

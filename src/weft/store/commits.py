@@ -15,6 +15,7 @@ from weft.plan.blocks import Block, Positions, positions
 from weft.values.columns import Column
 
 OPEN, DONE, FAILED, BLOCKED = 0, 1, 2, 3
+SKIPPED = 4
 STATES = ("open", "done", "failed", "blocked", "skipped")
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from weft.errors import InvalidInput, StoreError
+from weft.model.coarse import Coarse
 from weft.model.iterations import Alias, Iterations
 from weft.store import frames
 from weft.store.fs import FileSystem
@@ -39,8 +40,9 @@ class StepRecord:
         How often the step was forced.
     mapspec, outputs, inputs, after, keep, allow_missing
         The wiring, so that a reader needs no code.
-    aliases, loops
-        What the step reads across the iterations of loops, and which loops it is in.
+    aliases, loops, coarse
+        What the step reads across the iterations of loops, which loops it is in, and the axis that it reads in
+        runs.
     followed
         Digest of each function and class that the code refers to, to tell what changed.
     """
@@ -59,6 +61,7 @@ class StepRecord:
     allow_missing: bool = False
     aliases: tuple[Alias, ...] = ()
     loops: tuple[Iterations, ...] = ()
+    coarse: Coarse | None = None
     followed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -71,6 +74,7 @@ class StepRecord:
             Alias(**{**a, "initial_axes": tuple(a["initial_axes"])}) for a in data.get("aliases", ())
         )
         tuples["loops"] = tuple(Iterations(**loop) for loop in data.get("loops", ()))
+        tuples["coarse"] = Coarse(**data["coarse"]) if data.get("coarse") else None
         return cls(**{**data, **tuples})
 
 

@@ -13,7 +13,7 @@ from weft.errors import CorruptResult
 from weft.plan.blocks import Block, Grid, Positions
 from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
 from weft.store.record import Reset
-from weft.values.columns import Column, concat
+from weft.values.columns import Column, RowsColumn, concat
 
 CACHE_BYTES = 256 << 20
 KEPT_STATES = 128
@@ -71,6 +71,8 @@ class Results:
         Where new results go; where done elements count too.
     resets
         Resets of this step.
+    ragged
+        Whether the elements are rows, each with its own number of cells.
 
     `version` is another number whenever there are other commits; `log` has all that were added, in order, and
     `removed` counts those that went.
@@ -83,9 +85,11 @@ class Results:
         identity: str,
         bases: Sequence[str] = (),
         resets: Sequence[Reset] = (),
+        ragged: bool = False,
     ) -> None:
         self.store = store
         self.step = step
+        self.ragged = ragged
         self.identity = identity
         self.bases = tuple(bases)
         self.resets = [r for r in resets if r.step == step]
@@ -137,7 +141,10 @@ class Results:
         known[commit.name] = commit
         self._states.pop(commit.block, None)
         if commit.n_done:
-            self.inner.update(commit.inner)
+            for output, shape in commit.inner.items():
+                # Of rows the longest counts: each may have another length.
+                before = self.inner.get(output, shape) if self.ragged else shape
+                self.inner[output] = tuple(max(pair) for pair in zip(before, shape, strict=True))
 
     def remove(self, commit: Commit) -> None:
         """Count a commit no more."""
@@ -207,7 +214,9 @@ class Results:
             state = self.state(grid, grid.at(block))
             for commit, places, part in state.sources(local[which]):
                 column = (cache or self.cache).get(self.store, commit, output)
-                if cell is not None:
+                if cell is not None and isinstance(column, RowsColumn):
+                    places, column = column.offsets[places] + cell[which[part]], column.cells
+                elif cell is not None:
                     width = int(np.prod(commit.inner[output]))
                     places = places * width + cell[which[part]]
                 pieces.append(_taken(column, places))

@@ -13,6 +13,7 @@ from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
 from weft.study.arrays import Assembled, Values
+from weft.study.coarse import Stretches, stretched
 from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
@@ -140,7 +141,7 @@ class Fetcher(Reading):
         first = study.graph.steps[item.steps[0]]
         local = positions(item.local)
         where = dict(zip(first.axes, grid.storage(item.block, local), strict=True))
-        n = len(local)
+        n, box = len(local), dict(zip(first.axes, grid.box(item.block), strict=True))
         made = {output for name in item.steps for output in study.graph.steps[name].outputs}
         for name in item.steps:
             step = study.graph.steps[name]
@@ -150,11 +151,11 @@ class Fetcher(Reading):
                     found.given[name, parameter.name] = Single(step.bound_value(parameter))
                 elif injected(step, parameter, study):
                     asks.add(parameter.injected)
-                elif self._carried_in(parameter.name, made):
+                elif self._carried_in(step, parameter.name, made):
                     found.given[name, parameter.name] = self._carried(parameter.name, where, n)
                 elif parameter.name not in made:
                     found.given[name, parameter.name] = self._argument(step, parameter, where, n)
-            self._digests(step, where, n, found, made)
+            self._digests(step, where, n, found, made, box)
             if "rng" in asks:
                 found.words[name] = stream_words(name, 0, self.coordinates(step, where, n))
             if asks & {"ctx", "res"} or callable(step.resources):
@@ -164,10 +165,13 @@ class Fetcher(Reading):
                 found.gates[str(loop.until)] = self.before(loop.name, where, n)
         return found
 
-    def _carried_in(self, name: str, made: Container[str]) -> bool:
-        """Whether a name is what the iteration before made, of something that the chain makes."""
-        alias = self.study.graph.aliases.get(name)
-        return alias is not None and alias.initial is not None and alias.of in made
+    def _carried_in(self, step: Step, name: str, made: Container[str]) -> bool:
+        """Whether a name is what the iteration before made, element by element, of what the chain makes."""
+        graph = self.study.graph
+        alias = graph.aliases.get(name)
+        if alias is None or alias.initial is None or alias.of not in made:
+            return False
+        return graph.read(step, name).elementwise and not graph.producer[alias.of].opened
 
     def _carried(self, name: str, where: Mapping[str, Positions], n: int) -> Carried:
         alias = self.study.graph.aliases[name]
@@ -204,7 +208,8 @@ class Fetcher(Reading):
                 if given is not None
                 else Single(self.values.elements(name, {}, 1).tolist()[0])
             )
-        if wants(parameter.annotation) in FORMS:
+        want = wants(parameter.annotation)
+        if want in FORMS or (want == "list" and any(read.indices)):
             return self._whole(step, parameter, read.indices, where, n)
         if not any(read.indices):
             return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
@@ -228,7 +233,9 @@ class Fetcher(Reading):
             if {want, wants(promised(parameter.annotation))} & LABELS
         }
         source: Source
-        if len(free) < len(axes):
+        if want == "iterator" and stretched(self.study.graph, step, name):
+            source = Stretches(self.values, step, name, where)
+        elif len(free) < len(axes):
             unique, at = {}, {}
             for axis in axes:
                 if axis not in free:
@@ -259,9 +266,10 @@ class Fetcher(Reading):
         return array
 
     def _digests(
-        self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments, made: Container[str]
-    ) -> None:
-        seen = self.fingerprint(step)
+        self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments, made: Container[str],
+        box: Mapping[str, tuple[int, int]],
+    ) -> None:  # fmt: skip
+        seen = self.fingerprint(step, box)
         if not seen:
             return
         found.reads[step.name] = seen
@@ -270,7 +278,7 @@ class Fetcher(Reading):
             name
             if name in made
             else found.given[step.name, name]
-            if self._carried_in(name, made)
+            if self._carried_in(step, name, made)
             else traced(self.values.elements(name, where, n))
             for name in names
         ]

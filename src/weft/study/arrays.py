@@ -13,7 +13,7 @@ import numpy as np
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
 from weft.store.results import ColumnCache, arranged
-from weft.study.ends import last, skipped
+from weft.study.ends import absent, across
 from weft.study.ends import positions as all_positions
 from weft.study.study import Study
 from weft.values.columns import Column, TypedColumn, concat, pack
@@ -81,6 +81,8 @@ class Assembled:
     def nested(self) -> Any:
         """The values as nested lists, exactly as they were given or returned."""
         values: list[Any] = self.column.tolist()
+        if self.present is not None and len(self.shape) > 1:
+            return self._rows(values)
         for length in reversed(self.shape[1:]):
             values = (
                 [values[i : i + length] for i in range(0, len(values), length)]
@@ -88,6 +90,18 @@ class Assembled:
                 else [[] for _ in range(math.prod(self.shape[:-1]))]
             )
         return values
+
+
+    def _rows(self, values: list[Any]) -> Any:
+        """Nested lists in which the last dimension has what is there, and no more."""
+        assert self.present is not None
+        outer = self.shape[:-1]
+        number = self.present // max(self.shape[-1], 1)
+        ends = np.searchsorted(number, np.arange(math.prod(outer)), side="right").tolist()
+        rows: list[Any] = [values[low:high] for low, high in zip([0, *ends], ends, strict=False)]
+        for length in reversed(outer[1:]):
+            rows = [rows[i : i + length] for i in range(0, len(rows), length)]
+        return rows
 
 
 class Values:
@@ -107,7 +121,7 @@ class Values:
         """
         study = self.study
         if name in study.graph.aliases:
-            parts = self._across(name, positions, n)
+            parts = across(self.study, name, positions, n)
             pieces = [self.elements(array, where, len(at), cache) for array, where, at in parts]
             return arranged(pieces, [at for _, _, at in parts])
         axes = study.graph.axes.get(name, ())
@@ -145,7 +159,7 @@ class Values:
         """Which of `n` elements have a value."""
         if name in self.study.graph.aliases:
             found = np.zeros(n, bool)
-            for array, where, at in self._across(name, positions, n):
+            for array, where, at in across(self.study, name, positions, n):
                 found[at] = self.present(array, where, len(at))
             return found
         step = self.study.graph.producer.get(name)
@@ -154,24 +168,8 @@ class Values:
         grid = self.study.grid(step)
         if grid is None:
             return np.zeros(n, bool)
-        return self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
-
-    def _across(
-        self, name: str, positions: Mapping[str, Positions], n: int
-    ) -> list[tuple[str, dict[str, Positions], Positions]]:
-        """What elements read by an alias: arrays, storage positions in them, and which elements these are."""
-        study, alias = self.study, self.study.graph.aliases[name]
-        where = {axis: np.broadcast_to(p, (n,)) for axis, p in positions.items()}
-        if alias.initial is None:
-            return [(alias.of, where | {alias.axis: last(study, alias.axis, where, n)}, np.arange(n))]
-        at = where[alias.axis]
-        parts = []
-        for array, chosen in ((alias.initial, at == 0), (alias.of, at > 0)):
-            if chosen.any():
-                part = {axis: p[chosen] for axis, p in where.items()}
-                part[alias.axis] = part[alias.axis] - 1
-                parts.append((array, part, np.flatnonzero(chosen)))
-        return parts
+        found = self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
+        return found & ~absent(self.study, name, positions, n) if step.ragged else found
 
     def done(
         self, step: str, grid: Grid, positions: Sequence[Positions], n: int
@@ -217,14 +215,21 @@ class Values:
         n = math.prod(shape)
         mesh = np.meshgrid(*along, indexing="ij") if along else []
         positions = {a: m.reshape(-1) for a, m in zip(axes, mesh, strict=True)}
+        gone = absent(study, name, positions, n)
+        if gone is not None and axes[-1] in study.graph.ragged:  # as long as the longest row
+            there = ~gone.reshape(-1, shape[-1]).all(axis=0) if n else np.zeros(0, bool)
+            kept = np.flatnonzero(np.broadcast_to(np.arange(shape[-1]) < there.sum(), shape))
+            shape, n = (*shape[:-1], int(there.sum())), len(kept)
+            positions, gone = {a: p[kept] for a, p in positions.items()}, gone[kept]
         there = self.present(name, positions, n)
+        if gone is not None:
+            there = there & ~gone
         if there.all():
             return Assembled(self.elements(name, positions, n) if n else concat([]), shape)
-        absent = skipped(study, axes, positions, n)
-        kept = np.flatnonzero(there if absent is None else there & ~absent)
+        kept = np.flatnonzero(there)
         part = {a: p[kept] for a, p in positions.items()}
         column = self.elements(name, part, len(kept)) if len(kept) else concat([])
-        return Assembled(column, shape, kept, absent=0 if absent is None else int(absent.sum()))
+        return Assembled(column, shape, kept, absent=0 if gone is None else int(gone.sum()))
 
     def _quick(self, name: str) -> Assembled | None:
         """The whole of an array along one axis or none whose blocks are whole: no index per element."""
@@ -304,6 +309,8 @@ class Values:
     def axis_digest(self, axis: str) -> bytes:
         """Digest of an axis's coordinates in logical order."""
         study = self.study
+        if axis in study.graph.ragged or axis in study.graph.loops:  # what is read along it tells
+            return axis.encode()
         parts = [axis.encode(), str(study.axes[axis].length).encode()]
         for given in study.coordinates.get(axis, ()):
             values = given.digest or digest(self.whole(given.name).array())

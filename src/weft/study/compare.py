@@ -52,6 +52,7 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
             "", code_of(step), parts, mapspec=str(step.spec) if step.spec else None, outputs=step.outputs,
             inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after,
             keep=step.keep, allow_missing=step.allow_missing, aliases=step.aliases, loops=step.loops,
+            coarse=step.coarse,
             followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found
@@ -64,6 +65,8 @@ def code_of(step: Step) -> str:
     wiring = f"{step.spec}|{step.outputs}|{step.batch}|{step.allow_missing}|{picker}"
     if step.aliases:
         wiring += "|" + repr([(a.name, a.of, a.axis, a.initial) for a in step.aliases])
+    if step.coarse:
+        wiring += f"|{step.coarse}"
     return digest_bytes(own.encode(), wiring.encode())
 
 

@@ -1,18 +1,16 @@
-"""Where loops end: how many iterations there are for each element that a loop runs for."""
+"""Which elements there are: each has its own loop with its own end, and rows have their own lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from weft.model.iterations import Iterations
 from weft.plan.blocks import Positions
-from weft.store.commits import DONE
+from weft.study.gathered import UNKNOWN, gathered
 from weft.study.study import Study
-
-UNKNOWN = -1
 
 
 class Ends:
@@ -23,55 +21,30 @@ class Ends:
 
     def __init__(self, study: Study, loop: Iterations) -> None:
         assert loop.until is not None
-        self.study, self.loop, self.until = study, loop, loop.until
-        self.step = study.graph.producer[loop.until]
-        self.along = tuple(axis for axis in self.step.axes if axis != loop.name)
-        self._truths: Any = None
-        self._read = self._removed = 0
-        self._results: Any = None
+        step = study.graph.producer[loop.until]
+        self.along = tuple(axis for axis in step.axes if axis != loop.name)
+        self.place = step.axes.index(loop.name)
+        self.truths = gathered(study, step.name, loop.until, lambda column: list(map(bool, column.tolist())))
+
+    def _look(self) -> Any:
+        """What was made so far: -1 unknown, 0 go on, 1 end; the iterations in the last dimension."""
+        return np.moveaxis(self.truths.numbers(), self.place, -1)
 
     def lengths(self) -> Any:
         """Iterations that there are, an array along `along` in storage order; all while none ended."""
         truths = self._look()
         ended = truths == 1
-        n = truths.shape[-1]
-        return np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, n)
+        return np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, truths.shape[-1])
 
     def known(self) -> bool:
         """Whether no loop goes on."""
-        truths, lengths = self._look(), self.lengths()
-        last = np.take_along_axis(truths, np.maximum(lengths - 1, 0)[..., None], axis=-1)
+        last = np.take_along_axis(self._look(), np.maximum(self.lengths() - 1, 0)[..., None], axis=-1)
         return bool((last != UNKNOWN).all())
-
-    def _look(self) -> Any:
-        """What was made so far: -1 unknown, 0 go on, 1 end; the iterations in the last dimension."""
-        study = self.study
-        results, grid = study.results[self.step.name], study.grid(self.step)
-        shape = tuple(study.axes[axis].size or 0 for axis in (*self.along, self.loop.name))
-        fresh = self._truths is None or self._truths.shape != shape
-        if fresh or results is not self._results or results.removed != self._removed:
-            self._truths = np.full(shape, UNKNOWN, np.int8)
-            self._read, self._results, self._removed = 0, results, results.removed
-        new = results.log[self._read :]
-        self._read += len(new)
-        if grid is None:
-            return self._truths
-        for block in dict.fromkeys(
-            commit.block for commit in new if commit.n_done and grid.holds(commit.block)
-        ):
-            local = grid.local(block)
-            local = local[results.state(grid, block).states()[local] == DONE]
-            where = dict(zip(self.step.axes, grid.storage(block, local), strict=True))
-            values = results.read(grid, self.until, [where[axis] for axis in self.step.axes]).tolist()
-            at = tuple(where[axis] for axis in (*self.along, self.loop.name))
-            self._truths[at] = [bool(value) for value in values]
-        return self._truths
 
 
 def ends(study: Study, loop: Iterations) -> Ends:
-    """The study's ends of a loop that has any."""
-    found: Ends = study.memory.setdefault(f"ends of {loop.name}", Ends(study, loop))
-    return found
+    """The ends of a loop that has any."""
+    return Ends(study, loop)
 
 
 def skipped(study: Study, axes: Any, where: Mapping[str, Positions], n: int) -> Any:
@@ -111,3 +84,91 @@ def positions(study: Study, axis: str) -> Positions:
         return found
     lengths = ends(study, loop).lengths()
     return found[: int(lengths.max(initial=0))]
+
+
+def absent(study: Study, name: str, where: Mapping[str, Positions], n: int) -> Any:
+    """Which of `n` places of an array have no element: beyond the end of a loop, or of a row; None if all do."""
+    axes = study.graph.axes.get(name, ())
+    found = skipped(study, axes, where, n)
+    for axis in axes:
+        if axis in study.graph.ragged and axis in where:
+            beyond = where[axis] >= extent(study, name, axis, where, n)
+            found = beyond if found is None else found | beyond
+    return None if found is None else np.broadcast_to(found, (n,))
+
+
+def extent(study: Study, name: str, axis: str, where: Mapping[str, Positions], n: int) -> Any:
+    """For `n` places the number of cells that their row has along an axis, as far as it is known; else -1."""
+    graph = study.graph
+    if name in graph.aliases:
+        found = np.full(n, UNKNOWN)
+        own = graph.started_along.get(name, {})
+        for array, part, at in across(study, name, where, n):
+            along = own.get(axis, axis) if array == graph.aliases[name].initial else axis
+            found[at] = extent(study, array, along, part, len(at))
+        return found
+    step = graph.producer.get(name)
+    if step is None or axis not in graph.ragged:
+        return np.full(n, UNKNOWN if study.axes[axis].length is None else study.axes[axis].length)
+    if step.ragged == axis:
+        lengths = gathered(study, step.name, f"{name}?", lambda column: column.to_array()).numbers()
+        places = [np.asarray(where[a]) for a in step.axes]
+        inside = np.ones(n, bool)
+        for place, size in zip(places, lengths.shape, strict=True):
+            inside &= place < size
+        if not inside.any():
+            return np.full(n, UNKNOWN)
+        known = lengths[tuple(np.minimum(p, size - 1) for p, size in zip(places, lengths.shape, strict=True))]
+        return np.where(inside, known, UNKNOWN)
+    taken = next(p.name for p in step.parameters if axis in graph.read(step, p.name).indices)
+    return extent(study, taken, axis, where, n)
+
+
+def uneven(study: Study, axis: str) -> bool:
+    """Whether rows along an axis may have different lengths."""
+    loop = study.graph.loops.get(axis)
+    return axis in study.graph.ragged or (loop is not None and loop.until is not None)
+
+
+def reach(
+    study: Study, name: str, free: Sequence[str], where: Mapping[str, Positions], element: int
+) -> tuple[slice, ...]:
+    """The part of an element's own rows, along the axes that it takes whole, in which there is anything."""
+    along = [positions(study, axis) for axis in free]
+    mesh = np.meshgrid(*along, indexing="ij")
+    n = mesh[0].size
+    at = {axis: np.full(n, p[element]) for axis, p in where.items()}
+    at |= {axis: m.reshape(-1) for axis, m in zip(free, mesh, strict=True)}
+    gone = absent(study, name, at, n)
+    if gone is None:
+        return tuple(slice(None) for _ in free)
+    there = ~gone.reshape(mesh[0].shape)
+    ends = []
+    for place in range(len(free)):
+        others = tuple(p for p in range(len(free)) if p != place)
+        ends.append(slice(0, int(there.any(axis=others).sum())))
+    return tuple(ends)
+
+
+def across(
+    study: Study, name: str, positions: Mapping[str, Positions], n: int
+) -> list[tuple[str, dict[str, Positions], Positions]]:
+    """What elements read by an alias: arrays, storage positions in them, and which elements these are."""
+    alias = study.graph.aliases[name]
+    where = {axis: np.broadcast_to(p, (n,)) for axis, p in positions.items()}
+    if alias.initial is None:
+        return [(alias.of, where | {alias.axis: last(study, alias.axis, where, n)}, np.arange(n))]
+    at = where[alias.axis]
+    parts = []
+    if (at == 0).any():
+        part = {axis: p[at == 0] for axis, p in where.items()}
+        for own, start in study.graph.started_along[name].items():
+            if own != start and own in part:
+                # What comes from outside is known by position: where it was born is its own affair.
+                there = study.axes[start].positions
+                part[start] = there[np.minimum(part[own], len(there) - 1)] if len(there) else part[own]
+        parts.append((alias.initial, part, np.flatnonzero(at == 0)))
+    if (at > 0).any():
+        part = {axis: p[at > 0] for axis, p in where.items()}
+        parts.append((alias.of, part | {alias.axis: part[alias.axis] - 1}, np.flatnonzero(at > 0)))
+    return parts

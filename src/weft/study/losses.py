@@ -13,6 +13,7 @@ from weft.model.crossing import Source
 from weft.model.step import Step
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import reads
+from weft.study.coarse import lost
 
 if TYPE_CHECKING:
     from weft.study.tracks import Track
@@ -70,7 +71,7 @@ class Losses:
         return sum(int(flags.sum()) for flags in self.flags[step].values())
 
     def blocked(self, step: Step, group: Mapping[str, States], where: Mapping[str, Positions], n: int) -> Any:
-        """Which of `n` elements lack something that is lost, of the steps before it in the group or of others."""
+        """Which of `n` elements lack something that is lost, of steps before it in the group or of others."""
         found = self.outside(step, where, n)
         for name in self._inputs(step):
             if name in group:
@@ -97,11 +98,11 @@ class Losses:
             if track.impossible:
                 return reading | blocked
             if track.losses.flags[made.name] and not (step.allow_missing and not source.elementwise):
-                blocked |= reading & track.losses.of(made, source, at, n)
+                blocked |= reading & track.losses.of(made, source, at, n, step)
         return blocked
 
-    def of(self, made: Step, source: Source, where: Mapping[str, Positions], n: int) -> Any:
-        """Which of `n` elements read something that this group's step `made` will not make."""
+    def of(self, made: Step, source: Source, where: Mapping[str, Positions], n: int, reader: Step) -> Any:
+        """Which of `n` elements of a step, the `reader`, read something that this group's step `made` will not make."""
         grid, flags = self.track.grid, self.flags[made.name]
         assert grid is not None
         axes = self.track.study.graph.axes.get(source.array, ())
@@ -117,12 +118,13 @@ class Losses:
         for block, held in flags.items():
             if not held.any():
                 continue
-            if not along:
-                return ~found
             gone = dict(zip(made.axes, grid.storage(grid.at(block), np.flatnonzero(held)), strict=True))
-            size = [self.track.study.axes[a].size or 0 for a in along]
-            mine = np.ravel_multi_index([where[a] for a in along], size)
-            found |= np.isin(mine, np.ravel_multi_index([gone[a] for a in along], size))
+            pairs = [(where[a], gone[a], self.track.study.axes[a].size or 0) for a in along]
+            pairs += lost(self.track.study, reader, gone, where)
+            if not pairs:
+                return ~found
+            mine, theirs, size = zip(*pairs, strict=True)
+            found |= np.isin(np.ravel_multi_index(mine, size), np.ravel_multi_index(theirs, size))
         return found
 
     def carry_on(self, found: dict[str, States], where: Mapping[str, Positions], n: int) -> None:

@@ -313,6 +313,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 allow_missing=record.allow_missing,
                 loops=record.loops,
                 aliases=record.aliases,
+                coarse=record.coarse,
             )
         )
     return Graph(steps)

@@ -9,6 +9,7 @@ import numpy as np
 
 from weft.plan.blocks import Block, Grid, Positions
 from weft.study.arguments import Item
+from weft.study.coarse import able as able_runs
 
 if TYPE_CHECKING:
     from weft.study.tracks import Track
@@ -33,8 +34,11 @@ def pilots(track: Track, workers: int) -> list[Item]:
             continue
         if made.grid is None:
             return []
+        if need.coarse:
+            able &= able_runs(need, made, where, len(local))
+            continue
         axes = made.first.axes
-        settled = made.settled.reshape(made.grid.counts)
+        settled = made.settled.reshape(made.grid.counts, order="F")
         settled = settled.all(axis=tuple(i for i, a in enumerate(axes) if a not in need.along))
         along = [(where[a], made.grid.block[i]) for i, a in enumerate(axes) if a in need.along]
         able &= settled[tuple(at // size for at, size in along)] if along else bool(settled)

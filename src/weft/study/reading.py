@@ -12,7 +12,9 @@ import numpy as np
 from weft.model.annotations import wants
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
+from weft.study import coarse
 from weft.study.arrays import Values
+from weft.study.ends import reach, uneven
 from weft.study.study import Study
 from weft.values.columns import Column
 from weft.values.traces import joined, traced
@@ -50,12 +52,15 @@ class Reading:
             if study.graph.made(p.name) and not step.is_bound(p) and not study.graph.axes.get(p.name)
         ]
 
-    def fingerprint(self, step: Step) -> str:
-        """Changes whenever what the step reads may have changed; empty if its identity tells all."""
+    def fingerprint(self, step: Step, box: Mapping[str, tuple[int, int]]) -> str:
+        """Changes whenever what the step reads in a box of its axes may have changed.
+
+        Empty if its identity tells all.
+        """
         names = [*self.reads_whole(step), *self.study.graph.traced(step)]
         return (
             hashlib.blake2b(
-                "".join(self.values.fingerprint(name) for name in names).encode(), digest_size=16
+                "".join(coarse.fingerprint(self.values, step, name, box) for name in names).encode(), digest_size=16
             ).hexdigest()
             if names
             else ""
@@ -78,6 +83,12 @@ class Reading:
         annotations = {p.name: p.annotation for p in step.parameters}
         for name in self.reads_whole(step):
             indices = self.study.graph.read(step, name).indices
+            if coarse.stretched(self.study.graph, step, name):
+                single = False
+                read = coarse.Stretches(self.values, step, name, where)
+                for state, row in zip(states, read.digests(n), strict=True):
+                    state.update(row)
+                continue
             if not any(indices):
                 streamed = bool(indices) and wants(annotations[name]) in STREAMED
                 shared.update(self.values.content_digest(name, streamed))
@@ -114,6 +125,11 @@ class Reading:
         rest = list(range(len(axes), array.ndim))
         array = array.transpose(order + rest)
         picked = array[tuple(np.broadcast_to(inverse[a], (n,)) for a in fixed)]
+        free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
+        if part.absent or any(uneven(self.study, axis) for axis in free):
+            rows = [row[reach(self.study, name, free, where, e)] for e, row in enumerate(picked)]
+            plain = [row.copy() if np.ma.is_masked(row) else np.ma.getdata(row).copy() for row in rows]
+            return pack(plain, live=True)
         # Each element gets a copy of its own: NumPy's views would let one change what another reads.
         return (
             Rows(picked)

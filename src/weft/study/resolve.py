@@ -11,7 +11,7 @@ from weft.errors import InvalidInput, ShapeError
 from weft.model.annotations import scalar_annotation
 from weft.model.graph import Graph
 from weft.model.step import nearest
-from weft.plan.axes import Axis
+from weft.plan.axes import Axis, coarsened
 from weft.study.study import Input
 from weft.values.columns import from_input, nested
 
@@ -160,4 +160,4 @@ def axes_of(graph: Graph, inputs: Mapping[str, Input]) -> dict[str, Axis]:
         opener = graph.openers.get(name)
         extent = lengths[name][0] if name in lengths else None
         found[name] = Axis(name, extent, None, opener.name if opener else None)
-    return found
+    return found | coarsened(found, graph.coarse)

@@ -12,7 +12,7 @@ import numpy as np
 from weft.errors import ShapeError
 from weft.model.graph import Graph
 from weft.model.step import Step
-from weft.plan.axes import Axis
+from weft.plan.axes import Axis, coarsened
 from weft.plan.blocks import Grid
 from weft.store.record import Reset, StepRecord
 from weft.store.results import CommitStore, Results
@@ -88,10 +88,11 @@ class Study:
     memory: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        self.axes |= coarsened(self.axes, self.graph.coarse)
         for step in self.graph.order:
             record = self.records[step.name]
             self.results[step.name] = Results(
-                self.store, step.name, record.identity, record.bases, self.resets
+                self.store, step.name, record.identity, record.bases, self.resets, bool(step.ragged)
             )
 
     @cached_property
@@ -114,8 +115,10 @@ class Study:
             self.learn(step)
         return self
 
-    def learn(self, step: Step) -> None:
-        """Learn the lengths of axes that a step opens from what it made.
+    def learn(self, step: Step) -> bool:
+        """Learn the lengths of axes that a step opens from what it made; whether an axis is longer now.
+
+        Of rows with lengths of their own the longest counts.
 
         Raises
         ------
@@ -123,16 +126,32 @@ class Study:
             If they are not those already known.
         """
         inner = self.results[step.name].inner
+        longer = bool(step.ragged) and 0 in (self.shape(step) or ()) and self._widen(step.ragged, 0)
         for output in step.outputs:
             for axis, length in zip(step.opened, inner.get(output, ()), strict=False):
                 known = self.axes[axis]
-                if known.size is None:
+                if axis == step.ragged:
+                    longer |= self._widen(axis, length)
+                elif known.size is None:
                     self.axes[axis] = Axis(axis, length, None, step.name)
+                    self.axes |= coarsened(self.axes, self.graph.coarse)
                 elif known.length != length:
                     raise ShapeError(
                         f"Axis {axis!r} has length {known.length}, but step {step.name!r} made {length} "
                         f"values of {output!r} along it."
                     )
+        for name, axes in self.graph.started_along.items():
+            for own, start in axes.items():
+                if own != start and self.axes[start].length is not None and name in self.graph.axes:
+                    longer |= self._widen(own, max(1, self.axes[start].length or 0))
+        return longer
+
+    def _widen(self, name: str, length: int) -> bool:
+        axis = self.axes[name]
+        if axis.size is not None and axis.size >= length:
+            return False
+        self.axes[name] = Axis(name, length, None, axis.opener)
+        return True
 
     def shape(self, step: Step) -> tuple[int, ...] | None:
         """Lengths of the step's axes in storage order; None while one is unknown."""

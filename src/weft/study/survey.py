@@ -13,6 +13,7 @@ from weft.plan.dataflow import Group, fuse, needs, unkept
 from weft.store.commits import DONE, FAILED
 from weft.study.arguments import Fetcher
 from weft.study.arrays import Assembled
+from weft.study.coarse import in_storage
 from weft.study.ends import positions as all_positions
 from weft.study.study import Study
 from weft.study.tracks import Count, Track
@@ -36,7 +37,7 @@ def tracks_of(
     for track in made.values():
         # Of loops a track may need itself, and those after it.
         found = needs(study.graph, track.group, home)
-        track.needs = tuple((n, made[n.producer]) for n in found if n.producer in made)
+        track.needs = tuple((in_storage(study, n), made[n.producer]) for n in found if n.producer in made)
     return list(made.values())
 
 

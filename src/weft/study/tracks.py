@@ -14,7 +14,7 @@ from weft.plan.blocks import Block, Grid, Positions, positions
 from weft.plan.dataflow import Group, Need, begins, required, unkept
 from weft.store.commits import DONE, BlockState, Commit
 from weft.study.arguments import Fetcher, Item
-from weft.study.ends import skipped
+from weft.study.ends import absent
 from weft.study.losses import Losses, States
 from weft.study.pieces import by_signature, in_turn
 from weft.study.study import Study
@@ -79,6 +79,10 @@ class Track:
         self.first = self.steps[0]
         self.unkept = unkept(self.study.graph, self.steps)
         self.losses = Losses(self)
+        graph = self.study.graph
+        # Of the first step's outputs, without the axes that it opens.
+        self.ragged = any(axis in graph.ragged for axis in self.first.axes)
+        self.sparse = self.ragged or any(axis in graph.loops for axis in self.first.axes)
 
     @property
     def finished(self) -> bool:
@@ -111,6 +115,8 @@ class Track:
                     count.blocked += 1
             return False
         total = self.total()
+        if self.ragged and total == 0 and not all(t.finished for _, t in self.needs):
+            return False  # the rows known so far are empty; others may not be
         for count in self.counts.values():
             count.total = total
         grid = self.study.grid(self.first)
@@ -133,6 +139,24 @@ class Track:
                 self._recount_block(step, block)
         for number in range(grid.n_blocks):
             self.consider(number)
+        return True
+
+    def widen(self) -> bool:
+        """Take up that rows are longer than was known; whether there are more blocks."""
+        shape = self.study.shape(self.first)
+        if self.grid is None or shape is None or shape == self.grid.shape:
+            return False
+        old, self.grid = self.grid, Grid(shape, self.grid.block)
+        more = self.grid.n_blocks - old.n_blocks
+        self.settled, self.known = (np.append(f, np.zeros(more, bool)) for f in (self.settled, self.known))
+        for count in self.counts.values():
+            count.total = (count.total or 0) + self.grid.n_elements - old.n_elements
+        for number in range(self.grid.n_blocks):
+            if number >= old.n_blocks or self.grid.size(self.grid.at(number)) > old.size(self.grid.at(number)):
+                if self.settled[number]:  # what is added to it is beyond the ends of its rows
+                    self.look(number)
+                else:
+                    self.consider(number)
         return True
 
     def _recount_block(self, step: Step, block: Block) -> None:
@@ -211,7 +235,7 @@ class Track:
             if track.grid is None or track.settled is None:
                 return
             part = required(need, self.first.axes, self.grid.box(block), track.first.axes, track.grid, own)
-            flags = track.settled.reshape(track.grid.counts)[part] if track.grid.counts else track.settled
+            flags = track.settled.reshape(track.grid.counts, order="F")[part] if track.grid.counts else track.settled
             if not flags.all():
                 return
         self.known[number] = True
@@ -223,7 +247,7 @@ class Track:
         grid, block = self.grid, self.grid.at(number)
         local = grid.local(block, self.selection)
         where = dict(zip(self.first.axes, grid.storage(block, local), strict=True))
-        over = skipped(self.study, self.first.axes, where, len(local))
+        over = absent(self.study, self.first.outputs[0], where, len(local)) if self.sparse else None
         found: dict[str, States] = {}
         for step in self.steps:
             done = self._done(step, grid, block, local)
@@ -237,11 +261,14 @@ class Track:
         for step in reversed(self.steps) if self.unkept else ():
             if step.name in self.unkept:
                 found[step.name] = self._on_demand(step, found)
-        n_over = 0 if over is None else int(over.sum())
-        if n_over != self.skips.get(number, 0):
+        more = (0 if over is None else int(over.sum())) - self.skips.get(number, 0)
+        if more:
+            self.skips[number] = self.skips.get(number, 0) + more
             for count in self.counts.values():
-                count.skipped += n_over - self.skips.get(number, 0)
-            self.skips[number] = n_over
+                if self.ragged:  # there never were such elements
+                    count.total = (count.total or 0) - more
+                else:
+                    count.skipped += more
         return found
 
     def _on_demand(self, step: Step, found: Mapping[str, States]) -> States:

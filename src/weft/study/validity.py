@@ -16,7 +16,8 @@ def valid(
     study: Study, fetcher: Fetcher, step: Step, grid: Grid, block: Block, local: Positions, done: Any
 ) -> Any:
     """Which of a block's done elements still hold."""
-    seen = fetcher.fingerprint(step)
+    box = dict(zip(step.axes, grid.box(block), strict=True))
+    seen = fetcher.fingerprint(step, box)
     results = study.results[step.name]
     state = results.state(grid, block)
     if not seen or all(c.reads == seen for c in state.commits if c.n_done):

@@ -106,6 +106,10 @@ class Parts:
         if self.array.present is None:
             return Assembled(self.array.column.take(flat), self.shape)
         there = np.isin(flat, self.array.present)
+        if self.array.absent and len(self.shape) == 1:  # a row is just its cells
+            return Assembled(
+                self.array.column.take(np.searchsorted(self.array.present, flat[there])), (int(there.sum()),)
+            )
         places = np.searchsorted(self.array.present, flat[there])
         kept = None if there.all() else np.flatnonzero(there)
         return Assembled(self.array.column.take(places), self.shape, kept)
@@ -239,9 +243,15 @@ class Passes(Iterable[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         for column in self._source():
-            many = isinstance(column, (RangeColumn, TextColumn)) or (
-                isinstance(column, TypedColumn) and column.data.ndim == 1
-            )
-            step = RUN if many else 1
-            for low in range(0, len(column), step):
-                yield from column[low : low + step].tolist()
+            for bite in bites(column):
+                yield from bite.tolist()
+
+
+def bites(column: Column) -> Iterator[Column]:
+    """A column in pieces whose values may be made at once: many numbers, or a single large value."""
+    many = isinstance(column, (RangeColumn, TextColumn)) or (
+        isinstance(column, TypedColumn) and column.data.ndim == 1
+    )
+    step = RUN if many else 1
+    for low in range(0, len(column), step):
+        yield column[low : low + step]

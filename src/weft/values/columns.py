@@ -28,9 +28,10 @@ from weft.values.columns_kinds import (
 )
 from weft.values.content_arrays import dtype_spec, from_raw, read_dtype
 from weft.values.content_rules import NoRule
+from weft.values.ragged import RowsColumn
 
 __all__ = [
-    "Column", "ObjectColumn", "RangeColumn", "SequenceColumn", "TextColumn", "TypedColumn", "Unstorable",
+    "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn", "Unstorable",
     "concat", "from_input", "from_parts", "nested", "objects", "pack",
 ]  # fmt: skip
 
@@ -152,6 +153,8 @@ def from_parts(meta: dict[str, Any], buffers: Sequence[memoryview | bytes], *, t
         if kind == "range":
             return RangeColumn(int(meta["start"]), int(meta["step"]), meta["n"])
         offsets = from_raw(buffers[0], np.dtype(np.int64), (meta["n"] + 1,))
+        if kind == "rows":
+            return RowsColumn(from_parts(meta["cells"], buffers[1:], trust=trust), offsets)
         if kind == "text":
             return TextColumn(buffers[1], offsets, meta["text"])
         if kind == "object":
@@ -170,6 +173,10 @@ def concat(columns: Sequence[Column]) -> Column:
         return columns[0]
     columns = [column.materialised() if isinstance(column, RangeColumn) else column for column in columns]
     first = columns[0]
+    if isinstance(first, RowsColumn):
+        rows = [column for column in columns if isinstance(column, RowsColumn)]
+        lengths = np.concatenate([column.lengths for column in rows])
+        return RowsColumn(concat([column.cells for column in rows]), np.cumsum([0, *lengths.tolist()]))
     if all(column.signature == first.signature for column in columns):
         if isinstance(first, TypedColumn):
             arrays = [column.data for column in columns if isinstance(column, TypedColumn)]

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from weft.errors import InvalidInput
 from weft.values.content_rules import FILE, CannotStore, rule
 
 PIECE = 1 << 22
+FRESH_NS = 2_000_000_000
 Keeper = Callable[[str, str], str]
 
 _keeper: ContextVar[Keeper | None] = ContextVar("keeper", default=None)
@@ -90,17 +92,17 @@ def look(path: str) -> tuple[int, int, str]:
     """
     try:
         found = os.stat(path)
-        return (
-            found.st_size,
-            found.st_mtime_ns,
-            _checksum(os.path.abspath(path), found.st_size, found.st_mtime_ns),
-        )
+        # What was written a moment ago may be written again without another time: read it.
+        fresh = time.time_ns() - found.st_ctime_ns < FRESH_NS
+        read = _checksum.__wrapped__ if fresh else _checksum
+        checksum = read(os.path.abspath(path), found.st_size, found.st_ctime_ns)
+        return found.st_size, found.st_mtime_ns, checksum
     except OSError as error:
         raise CannotStore(f"the file {path} cannot be read ({error.strerror or error})") from error
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _checksum(path: str, size: int, modified: int) -> str:
+def _checksum(path: str, size: int, changed: int) -> str:
     state = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as file:
         while piece := file.read(PIECE):
