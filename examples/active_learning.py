@@ -1,7 +1,7 @@
 """Where a function is lowest, by a model that asks for a few points at a time.
 
-Each round a Gaussian process learns from all that is known and proposes a batch; its points are evaluated one
-by one, on all cores, and added to what is known. It ends when little more can be hoped for.
+Each round a Gaussian process learns from all that is known and proposes a batch, whose points are evaluated one
+by one, on all cores. It ends when little more can be hoped for.
 """
 
 from __future__ import annotations
@@ -18,43 +18,42 @@ LOW, HIGH, BATCH = np.array([-5.0, 0.0]), np.array([10.0, 15.0]), 4
 
 @weft.step(("point", "hope"), mapspec="... -> point[i], hope[i]", sizes={"i": BATCH})
 def propose(known, rng: np.random.Generator):
-    """Points where the model's lower bound is lowest, and how much better than the best that would be."""
-    cloud = rng.uniform(LOW, HIGH, (1000, 2))
+    """Where surfaces that agree with what is known are lowest, and how far below the best they are there."""
+    cloud = rng.uniform(LOW, HIGH, (300, 2))
     if not len(known):
         return cloud[:BATCH], np.full(BATCH, np.inf)
     best = known[known[:, 2].argmin()]
-    cloud = np.vstack([cloud, np.clip(rng.normal(best[:2], 0.5, (1000, 2)), LOW, HIGH)])
-    model = GaussianProcessRegressor(100 * Matern([5.0, 5.0], (0.5, 100), nu=2.5), 1e-6).fit(known[:, :2], known[:, 2])
-    model.set_params(kernel=model.kernel_, optimizer=None)
-    points, hopes = [], []
-    for _ in range(BATCH):
-        mean, deviation = model.predict(cloud, return_std=True)
-        place = (mean - 2 * deviation).argmin()
-        points.append(cloud[place]), hopes.append(best[2] - mean[place] + 2 * deviation[place])
-        known = np.vstack([known, [*cloud[place], mean[place]]])  # as if it were known already
-        model.fit(known[:, :2], known[:, 2])
-    return points, hopes
+    cloud = np.vstack([cloud, np.clip(rng.normal(best[:2], 0.3, (100, 2)), LOW, HIGH)])
+    model = GaussianProcessRegressor(Matern([3.0, 8.0], nu=2.5), optimizer=None, normalize_y=True)
+    surfaces = model.fit(known[:, :2], known[:, 2]).sample_y(cloud, BATCH, int(rng.integers(2**32)))
+    return cloud[surfaces.argmin(axis=0)], best[2] - surfaces.min(axis=0)
 
 
 @weft.step("value", mapspec="point[i] -> value[i]")
-def branin(point) -> float:
+def branin(point):
     x, y = point
     valley = y - 5.1 / (4 * np.pi**2) * x**2 + 5 / np.pi * x - 6
-    return float(valley**2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(x) + 10)
+    return valley**2 + 10 * (1 - 1 / (8 * np.pi)) * np.cos(x) + 10
 
 
-@weft.step("learned")
-def learn(known, point, value):
-    return np.vstack([known, np.column_stack([point, value])])
+@weft.step(("learned", "converged"))
+def learn(known, point, value, hope):
+    return np.vstack([known, np.column_stack([point, value])]), bool(hope.max() < 0.01)
 
 
-@weft.step("converged")
-def little_hope(hope) -> bool:
-    return bool(hope.max() < 0.01)
-
-
-body = [propose, branin, learn, little_hope]
-search = weft.Pipeline([weft.Loop(body, 30, name="round", until="converged", carry={"known": "learned"})], "search")
+loop = weft.Loop([propose, branin, learn], 30, "round", until="converged", carry={"known": "learned"})
+search = weft.Pipeline([loop], name="search")
 
 if __name__ == "__main__":
     run = search.run({"known": np.empty((0, 3))}, run_dir="runs/search")
+    *points, value = run.isel("learned", round=-1).T
+    print(f"{len(value)} evaluations, the lowest {value.min():.4f}")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    grid = np.meshgrid(np.linspace(-5, 10, 200), np.linspace(0, 15, 200))
+    left.contourf(*grid, np.log(branin(grid)), 20, cmap="Greys")
+    dots = left.scatter(*points, c=np.arange(len(value)) // BATCH, s=20, edgecolor="white", linewidth=0.5)
+    figure.colorbar(dots, label="round")
+    right.semilogy(run["hope"].max(axis=1), "o-", label="what was hoped for")
+    right.semilogy(np.minimum.accumulate(run["value"].min(axis=1)) - 0.397887, "o-", label="what was left to find")
+    right.set(xlabel="round"), right.legend()
+    figure.savefig("search.png", dpi=80)

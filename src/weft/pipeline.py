@@ -120,7 +120,9 @@ class Pipeline:
         self.graph = reduced(Graph(lowered(found)))
         order = {step.name: place for place, step in enumerate(self.graph.order)}
         #: Steps and loops as they were given, in running order.
-        self.parts: tuple[model.Step | Loop, ...] = tuple(sorted(found, key=lambda part: min(order[step.name] for step in body([part]))))
+        self.parts: tuple[model.Step | Loop, ...] = tuple(
+            sorted(found, key=lambda part: min(order[step.name] for step in body([part])))
+        )
         self.name = name
 
     @property
@@ -328,9 +330,7 @@ class Pipeline:
 
     def __or__(self, other: Any) -> Pipeline:
         """Both together; conflicts are `WiringError`."""
-        return Pipeline(
-            [*self.parts, *(other.parts if isinstance(other, Pipeline) else [other])], self.name
-        )
+        return Pipeline([*self.parts, *(other.parts if isinstance(other, Pipeline) else [other])], self.name)
 
     def configure(self, options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
         """Other resources, backends, retries… by step or output; never part of what a result is.
@@ -366,7 +366,9 @@ class Pipeline:
         wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         inside = list(self.graph.ancestors(self.graph.find(o) for o in wanted))
         if any(step.loops for step in inside):
-            raise WiringError(f"What makes {', '.join(wanted)} has a loop in it, which cannot be folded into one.")
+            raise WiringError(
+                f"What makes {', '.join(wanted)} has a loop in it, which cannot be folded into one."
+            )
         rest = [p for p in self.parts if p.name not in {step.name for step in inside}]
         return Pipeline([Step(**nested_step(self.graph, inside, body(rest), wanted, name)), *rest], self.name)
 

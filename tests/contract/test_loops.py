@@ -41,7 +41,12 @@ def outside(smaller: float, seen: Any) -> tuple[float, Any]:
 
 def shrinking(n: int = 10, **options: Any) -> weft.Pipeline:
     loop = weft.Loop(
-        [halve, is_small, number], n_iterations=n, name="turn", carry={"x": "smaller"}, collect=["seen"], **options
+        [halve, is_small, number],
+        n_iterations=n,
+        name="turn",
+        carry={"x": "smaller"},
+        collect=["seen"],
+        **options,
     )
     return weft.Pipeline([loop, outside], name="shrinking")
 
@@ -164,7 +169,9 @@ def test_random_streams_differ_by_iteration_and_never_by_backend(tmp_path: Path)
     first = pipe.run({"place": 0.0}, seed=3)["place"]
     assert len(set(np.diff(first))) == 4
     for backend in BACKENDS[1:]:
-        found = pipe.run({"place": 0.0}, seed=3, backend=backend, n_jobs=2, run_dir=tmp_path / backend)["place"]
+        found = pipe.run({"place": 0.0}, seed=3, backend=backend, n_jobs=2, run_dir=tmp_path / backend)[
+            "place"
+        ]
         np.testing.assert_array_equal(found, first)
     np.testing.assert_array_equal(
         weft.Pipeline([weft.Loop([weft.Step(_walk, "place", name="walk")], n_iterations=3, name="t")]).run(
@@ -189,7 +196,11 @@ def _knows(x: str, ctx: weft.Context) -> str:
 
 def test_what_goes_in_may_be_made_by_a_step_and_have_a_default() -> None:
     start = weft.step("start")(lambda: 5)
-    loop = weft.Loop([weft.step("next", name="go")(lambda start, by=2: start + by)], n_iterations=3, carry={"start": "next"})
+    loop = weft.Loop(
+        [weft.step("next", name="go")(lambda start, by=2: start + by)],
+        n_iterations=3,
+        carry={"start": "next"},
+    )
     assert weft.Pipeline([start, loop]).run()["next"].tolist() == [7, 9, 11]
     lone = weft.Loop([weft.step("v", name="up")(lambda v=1: v * 3)], n_iterations=3)
     assert weft.Pipeline([lone]).run()["v"].tolist() == [3, 9, 27]
@@ -205,7 +216,9 @@ def test_a_failure_blocks_what_follows_from_it_and_resumes_there(tmp_path: Path)
         return x + 1
 
     plot = weft.step("picture", name="plot")(lambda new: -new)
-    loop = weft.Loop([weft.Step(fragile, "new", name="fragile"), plot], n_iterations=6, name="t", carry={"x": "new"})
+    loop = weft.Loop(
+        [weft.Step(fragile, "new", name="fragile"), plot], n_iterations=6, name="t", carry={"x": "new"}
+    )
     pipe = weft.Pipeline([loop, weft.step("end")(lambda new: new)])
     run = pipe.run({"x": 0}, run_dir=tmp_path / "r", on_error="continue")
     assert not run.ok and len(run.errors) == 1
@@ -222,7 +235,9 @@ def test_a_failure_stops_with_its_iteration(tmp_path: Path) -> None:
     def fragile(x: int) -> int:
         return 10 // (2 - x) and x + 1
 
-    loop = weft.Loop([weft.Step(fragile, "new", name="fragile")], n_iterations=6, name="t", carry={"x": "new"})
+    loop = weft.Loop(
+        [weft.Step(fragile, "new", name="fragile")], n_iterations=6, name="t", carry={"x": "new"}
+    )
     with pytest.raises(weft.StepError, match="'fragile' failed at t=2"):
         weft.Pipeline([loop]).run({"x": 0}, run_dir=tmp_path / "r")
 
@@ -314,9 +329,11 @@ def test_a_loop_equals_the_loop_that_python_has(
             history.append((v, w))
             if until and v > limit:
                 break
-        assert run["v"][k].compressed().tolist() if np.ma.isMaskedArray(run["v"]) else run["v"][k].tolist() == [
-            a for a, _ in history
-        ]
+        assert (
+            run["v"][k].compressed().tolist()
+            if np.ma.isMaskedArray(run["v"])
+            else run["v"][k].tolist() == [a for a, _ in history]
+        )
         assert run["end"][k] == history[-1]
 
 
@@ -326,7 +343,7 @@ def test_bad_loops_are_refused_when_they_are_built() -> None:
         weft.Loop([go], n_iterations=0)
     with pytest.raises(weft.WiringError, match="until names 'done', which its body does not make"):
         weft.Loop([go], until="done")
-    with pytest.raises(weft.WiringError, match="carry names 'c', which its body does not make. Did"):
+    with pytest.raises(weft.WiringError, match=r"carry names 'c', which its body does not make. Did"):
         weft.Loop([go, weft.step("cc")(lambda b: b)], carry={"a": "c"})
     with pytest.raises(weft.WiringError, match="collect names"):
         weft.Loop([go], collect="loss")

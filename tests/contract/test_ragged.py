@@ -55,7 +55,10 @@ def check(run: weft.Run, n: list[int]) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kept", [False, True])
 def test_each_row_has_its_own_length(backend: str, kept: bool, tmp_path: Path) -> None:
-    check(PIPE.run({"n": [2, 0, 4, 1]}, run_dir=tmp_path / "r" if kept else None, backend=backend, n_jobs=2), [2, 0, 4, 1])
+    check(
+        PIPE.run({"n": [2, 0, 4, 1]}, run_dir=tmp_path / "r" if kept else None, backend=backend, n_jobs=2),
+        [2, 0, 4, 1],
+    )
     if kept:
         check(weft.open_run(tmp_path / "r"), [2, 0, 4, 1])
 
@@ -68,7 +71,9 @@ def test_rows_grow_in_number_and_in_length(size: Any, tmp_path: Path) -> None:
         calls(n, x)
         return x + n / 10
 
-    pipe = PIPE.replace("shifted", weft.Step(counted, "y", mapspec="x[j, i], n[j] -> y[j, i]", name="shifted"))
+    pipe = PIPE.replace(
+        "shifted", weft.Step(counted, "y", mapspec="x[j, i], n[j] -> y[j, i]", name="shifted")
+    )
     for n, new in (([2, 1], 3), ([2, 1, 5], 5), ([2, 1, 5, 0, 3], 3), ([5, 2], 0), ([2, 1, 5, 0, 3, 7], 7)):
         check(pipe.run({"n": n}, run_dir=tmp_path / "r", block_size=size), n)
         assert len(calls.take()) == new
@@ -121,7 +126,9 @@ def test_failures_along_a_row(tmp_path: Path) -> None:
     def fragile(x: int, n: int) -> float:
         return 1 / (x - 2)
 
-    pipe = PIPE.replace("shifted", weft.Step(fragile, "y", mapspec="x[j, i], n[j] -> y[j, i]", name="shifted"))
+    pipe = PIPE.replace(
+        "shifted", weft.Step(fragile, "y", mapspec="x[j, i], n[j] -> y[j, i]", name="shifted")
+    )
     run = pipe.run({"n": [2, 4]}, run_dir=tmp_path / "r", on_error="continue")
     assert not run.ok and run.errors[0].index == {"j": 1, "i": 2}
     assert run.isel("row", j=0) == (2, -1.5)
@@ -156,7 +163,9 @@ def test_a_loop_that_makes_more_rows_each_time(backend: str, tmp_path: Path) -> 
     ]).run({"x": list(range(7))}, run_dir=tmp_path / "r", backend=backend, n_jobs=2)  # fmt: skip
     assert longer["total"] == sum(i * i for i in range(13))
     other = pipe.run({"x": [5, 0, 1]}, run_dir=tmp_path / "r", backend=backend, n_jobs=2)
-    assert other["y"][0].compressed().tolist() == [25, 0, 1] and other["total"] == 25 + 0 + 1 + 9 + 16 + 25 + 36
+    assert (
+        other["y"][0].compressed().tolist() == [25, 0, 1] and other["total"] == 25 + 0 + 1 + 9 + 16 + 25 + 36
+    )
 
 
 def _square(x: int) -> int:

@@ -211,6 +211,13 @@ def test_options_stay_with_the_stream(calls: Calls) -> None:
     assert weft.run_pipeline(pipe, progress=False) == [[]] and len(calls) == 3
 
 
+def test_what_a_sink_returns_need_not_be_a_file(go: Callable[..., weft.Run]) -> None:
+    pipe = weft.stream(Named(["a"])).write(lambda items, index: [f"s3://bucket/{index}"])
+    assert pipe[0] == ["s3://bucket/0"]
+    run = go(pipe)
+    assert run["paths"].tolist() == [["s3://bucket/0"]] and not run.changed_on_disk()
+
+
 # Growth and resuming
 
 
@@ -226,6 +233,9 @@ def test_what_is_done_follows_its_key(calls: Calls, folder: Path, go: Callable[.
     assert found.sel("paths", index="cc") == [str(folder / "cc.txt")]
     found = run("cc")
     assert calls.take() == [] and found["letters"] == {"c": 2}
+    grown = weft.stream(Named(["cc", "y"], calls)).filter(Letters()).write(Write(folder))
+    assert weft.open_run(found.path).resume(pipeline=grown, progress=False)["letters"] == {"c": 2, "y": 1}
+    assert calls.take() == ["y"]
 
 
 def test_without_keys_an_index_is_its_position(go: Callable[..., weft.Run], calls: Calls) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import heapq
 import itertools
-import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +18,8 @@ from weft.engine.grouping import at_once, groups_of, send_groups, unmeasured
 from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent, died
+from weft.engine.sizing import job_size, weight
 from weft.errors import CorruptResult
-from weft.model.resources import Resources
 from weft.plan.blocks import block_elements
 from weft.plan.dataflow import Group
 from weft.study.arguments import Fetcher, Item
@@ -29,12 +28,9 @@ from weft.study.study import Study
 from weft.study.survey import tracks_of
 from weft.study.tracks import Track
 
-JOB_SECONDS = 2.0
 PILOT_SECONDS = 0.01
 TICK_SECONDS = 0.2
 MOST_BLOCKS_PER_JOB = 64
-LEAST_SECONDS = 0.025  # a job's last commit, which nothing hides, takes 1 to 3 ms
-SHARES = 2  # jobs per worker that the remaining work of a group is cut into
 
 
 class Driver:
@@ -158,9 +154,9 @@ class Driver:
         assert track.grid is not None
         pool = self.pool_of(track)
         if groups_of(track) is not None:
-            self._settled(track, send_groups(track, pool, self._weight(track, pool), self._submit))
+            self._settled(track, send_groups(track, pool, weight(track, pool), self._submit))
             return
-        most = self._job_size(track, pool)
+        most = job_size(track, pool, self.sent.values())
         items: list[Item] = []
         numbers: list[int] = []
         size = 0
@@ -187,20 +183,6 @@ class Driver:
                 track.out[number] = track.out.get(number, 0) + 1
             self._submit(track, pool, part, tuple(numbers), None)
 
-    def _job_size(self, track: Track, pool: Pool) -> float:
-        """Elements of the next job: shares shrink as the work does, so that all workers end together."""
-        n_measured, seconds = track.measured
-        each = seconds / n_measured if n_measured else 0.0
-        most = JOB_SECONDS / each if each else math.inf
-        if pool.n_jobs == 1:
-            return most
-        known = [
-            c.total - c.done - c.failed - c.blocked - c.skipped for c in track.counts.values() if c.total is not None
-        ]
-        out = sum(item.n for s in self.sent.values() if s.track is track for item in s.job.items)
-        share = (max(known, default=0) - out) / (SHARES * pool.n_jobs)
-        return max(1.0, min(most, share), LEAST_SECONDS / each if each else 1.0)
-
     def _submit(
         self, track: Track, pool: Pool, items: tuple[Item, ...], numbers: tuple[int, ...], pilot: Pilot | None
     ) -> None:
@@ -211,7 +193,7 @@ class Driver:
         job = self._supplied(job, track, pool)
         if pilot is not None:
             track.pilots_out[job.token] = items[0]
-        sent = pool.submit(job, track, numbers, self._weight(track, pool))
+        sent = pool.submit(job, track, numbers, weight(track, pool))
         self.emit("job-sent", track.group.name, n=sum(i.n for i in items), token=job.token)
         self.sent[sent.future] = sent
 
@@ -221,11 +203,6 @@ class Driver:
             return job
         grid = track.grid or self.study.provisional(track.first)
         return replace(job, arguments=tuple(self.fetcher.fetch(item, grid) for item in job.items))
-
-    def _weight(self, track: Track, pool: Pool) -> int:
-        asked = track.first.resources
-        cpus = None if asked is None or callable(asked) else Resources.from_any(asked).cpus
-        return min(pool.n_jobs, cpus or 1)
 
     def _send_suspects(self) -> None:
         while self.blame.suspects and not self.stopping:

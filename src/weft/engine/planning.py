@@ -6,8 +6,8 @@ import math
 import os
 from typing import Any
 
-from weft.engine.driver import JOB_SECONDS, SHARES
 from weft.engine.session import Backends, Options, wanted_steps
+from weft.engine.sizing import JOB_SECONDS, SHARES
 from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.plan.axes import chosen

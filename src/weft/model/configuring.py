@@ -29,7 +29,7 @@ def configured(graph: Graph) -> tuple[Graph, dict[str, list[str]], dict[str, Any
         if step.config is None:
             steps.append(step)
             continue
-        owner = re.sub(r"\W", "_", step.name)
+        owner = re.sub(r"\W", "_", step.name.removesuffix(".parts") if step.coarse else step.name)
         along, fixed = axes_in(step.config)
         parameters = {
             key: step.configurable(key) for key in (*fixed, *(k for a in along.values() for k in a))

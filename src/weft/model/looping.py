@@ -157,7 +157,11 @@ def _read_as(
     if not taken and tuple(own.values()) == step.aliases:
         return step
     return step.replace(
-        reads=tuple(reads.items()), defaults=defaults, ignore=ignore, mapspec=spec, aliases=tuple(own.values())
+        reads=tuple(reads.items()),
+        defaults=defaults,
+        ignore=ignore,
+        mapspec=spec,
+        aliases=tuple(own.values()),
     )
 
 

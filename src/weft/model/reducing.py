@@ -1,4 +1,4 @@
-"""Steps of a `Reduction` as two ordinary steps: one for the states of runs of an axis, one that merges them."""
+"""A `Reduction` as two ordinary steps: one for the states of runs of an axis, one that merges them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from weft.errors import WiringError
 from weft.model.coarse import Coarse
+from weft.model.expansion import names_in
 from weft.model.graph import Graph
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.reduction import Joining, Reduction, Streaming, Updating, parameters
@@ -17,8 +18,8 @@ from weft.model.step import Parameter, Step
 def reduced(graph: Graph) -> Graph:
     """The graph without reductions.
 
-    ``y[i]`` made one ``total`` becomes ``total.parts[total_run]``, in which position k of ``total_run`` stands
-    for a run of positions of ``i``, and the merging step ``total``, which takes these states whole.
+    ``y[i]`` made one ``total`` becomes ``total.parts[total_run]``, in which a position of ``total_run`` is a
+    run of positions of ``i``, and the merging step ``total``, which takes these states whole.
 
     Raises
     ------
@@ -36,18 +37,18 @@ def reduced(graph: Graph) -> Graph:
 def _reduced(graph: Graph, step: Step) -> list[Step]:
     if step.batch:
         raise WiringError(f"step {step.name!r}: a weft.Reduction takes value by value, without batch=True.")
+    reduction: Reduction = step.function  # type: ignore[assignment]
     streams, whole = _streams(graph, step)
     arguments = [p.argument for p in streams]
-    if not whole and not all(p.name in graph.inputs for p in streams):
-        return [step.replace(function=Streaming(step.function, arguments))]  # values that a step returned whole
-    if step.loops or any(axis in graph.loops or axis in graph.ragged for axis in whole):
-        return [step.replace(function=Streaming(step.function, arguments))]
-    reduction: Reduction = step.function  # type: ignore[assignment]
+    returned = not whole and not all(p.name in graph.inputs for p in streams)
+    if returned or step.loops or any(axis in graph.loops or axis in graph.ragged for axis in whole):
+        return [step.replace(function=Streaming(reduction, arguments))]
     axis = re.sub(r"\W", "_", f"{step.name}_run")
     while any(axis in axes for axes in graph.axes.values()):
         axis += "_"
     own = (*step.axes, *whole[:-1])
-    coarse = Coarse(axis, whole[-1] if whole else f"{streams[0].name}_dim0".replace(".", "_"), reduction.run_length)
+    fine = whole[-1] if whole else f"{streams[0].name}_dim0"  # as an axis is called that nobody names
+    coarse = Coarse(axis, fine, reduction.run_length)
     output = f"{step.outputs[0]}.parts"
     parts = step.replace(
         function=Updating(reduction, arguments), output_name=output, name=f"{step.name}.parts", coarse=coarse,
@@ -88,7 +89,8 @@ def _streams(graph: Graph, step: Step) -> tuple[list[Parameter], tuple[str, ...]
     taken = {name: axes for name, axes in whole.items() if axes}
     streams = [p for p in step.inputs if p.name in taken]
     if not streams:  # nobody says that there is an axis: what has no default lies along one
-        streams = [p for p in step.inputs if p.required and not graph.axes.get(p.name)]
+        fixed = [] if step.config is None else [step.configurable(key) for key in names_in(step.config)]
+        streams = [p for p in step.inputs if p.required and not graph.axes.get(p.name) and p not in fixed]
     if not streams:
         raise WiringError(
             f"step {step.name!r}: a weft.Reduction takes an array along an axis, and nothing that its update "
@@ -97,8 +99,8 @@ def _streams(graph: Graph, step: Step) -> tuple[list[Parameter], tuple[str, ...]
     given, read = parameters(step.function.update), [p.argument for p in streams]  # type: ignore[attr-defined]
     if [p.name for p in given if p.kind is not p.KEYWORD_ONLY][: len(read)] != read:
         raise WiringError(
-            f"step {step.name!r}: update takes {', '.join(p.name for p in given)} behind the state, and of these "
-            f"{', '.join(read)} value by value: put these first."
+            f"step {step.name!r}: update takes {', '.join(p.name for p in given)} behind the state, and of "
+            f"these {', '.join(read)} value by value: put these first."
         )
     if len(set(taken.values())) > 1:
         shown = " and ".join(f"{name!r} along {', '.join(axes)}" for name, axes in taken.items())

@@ -211,7 +211,7 @@ def parameters(update: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _module(reduction: Reduction) -> str:
-    """Where its functions are from; ``__main__`` for what travels by value, which no other process looks for."""
+    """Where its functions are from; ``__main__`` for what travels by value: nobody looks for it elsewhere."""
     functions = (reduction.init, reduction.update, reduction.merge, reduction.final)
     found = [str(one.__module__) for one in functions if callable(one) and is_project(one)]
     return "__main__" if "__main__" in found or not found else found[0]

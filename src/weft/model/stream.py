@@ -173,12 +173,12 @@ class Merging:
         self.__name__ = stage_name(gathering)
         self.__module__ = _module([gathering])
         merge = getattr(gathering, "merge", None)
-        if not callable(merge):
+        taken = next(iter(inspect.signature(merge).parameters), None) if callable(merge) else None
+        if merge is None or taken is None:
             raise WiringError(
                 f"The filter {self.__name__!r} has flush and no merge: say how the states of all indices "
                 "become one, def merge(self, states)."
             )
-        taken = next(iter(inspect.signature(merge).parameters))
         wanted = resolve_annotations(merge).get(taken, REQUIRED)
         self.__signature__ = inspect.Signature(
             [inspect.Parameter("states", inspect.Parameter.POSITIONAL_OR_KEYWORD)]

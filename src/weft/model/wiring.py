@@ -103,7 +103,7 @@ def check_iterations(graph: Graph) -> None:
         for p in step.inputs:
             if p.name in graph.loops and p.name not in inside:
                 raise WiringError(
-                    f"Step {step.name!r} takes {p.name!r}, the iteration of that loop, which exists only in its "
+                    f"Step {step.name!r} takes {p.name!r}, the iteration of that loop, which exists only "
                     "body."
                 )
 

@@ -139,10 +139,8 @@ class Plan:
             for opener in step.waits_for:
                 unknown = ", ".join(axis for axis, length in step.axes if length is None)
                 found.append(f"? {step.name}: axis {unknown} gets its length when {opener!r} has run.")
-        for step in self.graph.order if self.graph else ():
-            if step.coarse:
-                each = f"{step.coarse.length:,} positions of {step.coarse.of}"
-                found.append(f"{step.name}: a position of {step.coarse.axis} is a run of {each}.")
+        for axis, coarse in self.graph.coarse.items() if self.graph else ():
+            found.append(f"A position of {axis} is a run of {coarse.length:,} positions of {coarse.of}.")
         groups = dict.fromkeys(step.group for step in self.steps if len(step.group) > 1)
         found += [f"{' + '.join(group)}: one job carries an element through all of them." for group in groups]
         if self.measured:

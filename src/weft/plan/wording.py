@@ -171,7 +171,7 @@ def _ways(graph: Graph, step: Step, name: str) -> Iterator[Edge]:
 
 def spelled(graph: Graph, step: Step) -> str:
     """The mapspec of a step as its user wrote it, study axes in front; empty if there is none."""
-    if step.spec is None or not (step.loops or step.aliases):
+    if step.spec is None or not (step.loops or step.aliases or step.coarse):
         return str(step.spec or "")
     own = {loop.name for loop in step.loops}
 
@@ -182,7 +182,7 @@ def spelled(graph: Graph, step: Step) -> str:
             found.append(ArraySpec(said(graph, array.name), indices, array.ragged and len(indices) > 1))
         return found
 
-    inputs = [array for array in arrays(step.spec.inputs) if array.indices]
+    inputs = [a for a in arrays(step.spec.inputs) if a.indices and a.name not in graph.coarse]
     outputs = arrays(step.spec.outputs)
     if not any(index for array in (*inputs, *outputs) for index in array.indices):
         return ""

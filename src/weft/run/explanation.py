@@ -154,7 +154,8 @@ def _input(
     if not read.indices and given is not None:
         return {**row, "value": brief(given.value), "digest": given.digest}
     if not read.elementwise:
-        row["from"] += ", taken whole" if not any(read.indices) else ", a part taken whole"
+        runs = step.coarse is not None and ", a run of it"
+        row["from"] += runs or (", a part taken whole" if any(read.indices) else ", taken whole")
         shape = study.array_shape(name)
         return {
             **row,

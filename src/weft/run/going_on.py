@@ -135,7 +135,9 @@ class GoingOn(Handle):
             study.epoch += 1
             study.resets += self._resets(study, step, where, study.epoch)
             for name, results in study.results.items():
-                again = Results(results.store, name, results.identity, results.bases, study.resets, results.ragged)
+                again = Results(
+                    results.store, name, results.identity, results.bases, study.resets, results.ragged
+                )
                 study.results[name] = again.refresh()
             return self
         with self._alone() as directory:

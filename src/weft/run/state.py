@@ -87,7 +87,9 @@ def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]]
             row["running" if begun else "queued"] += moved
     if live:
         return Status("running", steps)
-    if all(row["total"] is not None and row["done"] + row["skipped"] == row["total"] for row in steps.values()):
+    if all(
+        row["total"] is not None and row["done"] + row["skipped"] == row["total"] for row in steps.values()
+    ):
         return Status("complete", steps)
     return Status("failed" if any(row["failed"] for row in steps.values()) else "open", steps)
 

@@ -41,8 +41,8 @@ class StepRecord:
     mapspec, outputs, inputs, after, keep, allow_missing
         The wiring, so that a reader needs no code.
     aliases, loops, coarse
-        What the step reads across the iterations of loops, which loops it is in, and the axis that it reads in
-        runs.
+        What the step reads across the iterations of loops, which loops it is in, and the axis that it
+        reads in runs.
     followed
         Digest of each function and class that the code refers to, to tell what changed.
     """

@@ -1,4 +1,4 @@
-"""Axes taken value by value in stretches: runs of an axis, and the states of runs. No more is held than a piece."""
+"""Axes read value by value in stretches: runs of an axis, and the states of runs, held piece by piece."""
 
 from __future__ import annotations
 
@@ -130,6 +130,7 @@ def _width(study: Study, name: str, axis: str) -> int:
 def fingerprint(values: Values, step: Step, name: str, box: Mapping[str, tuple[int, int]]) -> str:
     """Changes whenever what elements in a box read of an array may have changed."""
     study, coarse = values.study, step.coarse
+    runs = "" if coarse is None else str(coarse.length)
     made = study.graph.producer.get(name)
     grid = study.grid(made) if made is not None else None
     if (
@@ -140,7 +141,7 @@ def fingerprint(values: Values, step: Step, name: str, box: Mapping[str, tuple[i
         or study.axes[coarse.of].selection is not None
         or not stretched(study.graph, step, name)
     ):
-        return values.fingerprint(name)
+        return values.fingerprint(name) + runs
     low, high = coarse.span(*box[coarse.axis])
     spans = {**box, coarse.of: (low, min(high, study.axes[coarse.of].size or 0))}
     results = study.results[made.name]
@@ -180,4 +181,5 @@ def lost(
     if coarse is None or coarse.of not in gone:
         return []
     fine = study.axes[coarse.of]
-    return [(where[coarse.axis], fine.logical[gone[coarse.of]] // coarse.length, coarse.size(fine.length or 0))]
+    there = fine.logical[gone[coarse.of]] // coarse.length
+    return [(where[coarse.axis], there, coarse.size(fine.length or 0))]

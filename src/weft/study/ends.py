@@ -87,7 +87,7 @@ def positions(study: Study, axis: str) -> Positions:
 
 
 def absent(study: Study, name: str, where: Mapping[str, Positions], n: int) -> Any:
-    """Which of `n` places of an array have no element: beyond the end of a loop, or of a row; None if all do."""
+    """Which of `n` places of an array have no element, beyond the end of a loop or row; None if all do."""
     axes = study.graph.axes.get(name, ())
     found = skipped(study, axes, where, n)
     for axis in axes:

@@ -102,7 +102,7 @@ class Losses:
         return blocked
 
     def of(self, made: Step, source: Source, where: Mapping[str, Positions], n: int, reader: Step) -> Any:
-        """Which of `n` elements of a step, the `reader`, read something that this group's step `made` will not make."""
+        """Which of `n` elements of `reader` read something that this group's step `made` will not make."""
         grid, flags = self.track.grid, self.flags[made.name]
         assert grid is not None
         axes = self.track.study.graph.axes.get(source.array, ())

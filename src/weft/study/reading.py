@@ -58,13 +58,8 @@ class Reading:
         Empty if its identity tells all.
         """
         names = [*self.reads_whole(step), *self.study.graph.traced(step)]
-        return (
-            hashlib.blake2b(
-                "".join(coarse.fingerprint(self.values, step, name, box) for name in names).encode(), digest_size=16
-            ).hexdigest()
-            if names
-            else ""
-        )
+        seen = "".join(coarse.fingerprint(self.values, step, name, box) for name in names)
+        return hashlib.blake2b(seen.encode(), digest_size=16).hexdigest() if names else ""
 
     def read_digests(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
         """For each element the digest of what it read that its identity does not tell; shape ``(n, 16)``."""

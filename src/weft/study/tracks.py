@@ -152,7 +152,9 @@ class Track:
         for count in self.counts.values():
             count.total = (count.total or 0) + self.grid.n_elements - old.n_elements
         for number in range(self.grid.n_blocks):
-            if number >= old.n_blocks or self.grid.size(self.grid.at(number)) > old.size(self.grid.at(number)):
+            if number >= old.n_blocks or self.grid.size(self.grid.at(number)) > old.size(
+                self.grid.at(number)
+            ):
                 if self.settled[number]:  # what is added to it is beyond the ends of its rows
                     self.look(number)
                 else:
@@ -235,7 +237,11 @@ class Track:
             if track.grid is None or track.settled is None:
                 return
             part = required(need, self.first.axes, self.grid.box(block), track.first.axes, track.grid, own)
-            flags = track.settled.reshape(track.grid.counts, order="F")[part] if track.grid.counts else track.settled
+            flags = (
+                track.settled.reshape(track.grid.counts, order="F")[part]
+                if track.grid.counts
+                else track.settled
+            )
             if not flags.all():
                 return
         self.known[number] = True
@@ -278,7 +284,7 @@ class Track:
         for other in self.steps:
             if any(p.name in step.outputs for p in other.parameters if not other.is_bound(p)):
                 needed |= found[other.name].open
-        return replace(states, done=~needed & ~states.lost & ~states.skipped)
+        return replace(states, done=~(needed | states.lost | states.skipped))
 
     def items(self, number: int) -> list[Item]:
         """What is open in a block, and can run now; if nothing is, the block is settled by that."""

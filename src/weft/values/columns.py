@@ -31,8 +31,8 @@ from weft.values.content_rules import NoRule
 from weft.values.ragged import RowsColumn
 
 __all__ = [
-    "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn", "Unstorable",
-    "concat", "from_input", "from_parts", "nested", "objects", "pack",
+    "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn",
+    "Unstorable", "concat", "from_input", "from_parts", "nested", "objects", "pack",
 ]  # fmt: skip
 
 _PYTHON: dict[type, tuple[str, Any]] = {

@@ -170,5 +170,10 @@ def _progress(name: str, state: StepState) -> str:
 
 def _result(name: str, state: StepState) -> str:
     still = None if state.total is None else state.total - state.settled
-    parts = [(state.failed, "failed"), (state.blocked, "blocked"), (state.skipped, "skipped"), (still, "open")]
+    parts = [
+        (state.failed, "failed"),
+        (state.blocked, "blocked"),
+        (state.skipped, "skipped"),
+        (still, "open"),
+    ]
     return ", ".join([f"{name} {state.done:,} done", *(f"{n:,} {word}" for n, word in parts if n)])
