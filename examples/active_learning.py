@@ -1,10 +1,8 @@
 """Where a function is lowest, by a model that asks for a few points at a time.
 
-Each round a Gaussian process learns from all that is known and proposes a batch, whose points are evaluated one
-by one, on all cores. It ends when little more can be hoped for.
+Each round a Gaussian process learns from all that is known, and proposes a batch. Its points are evaluated
+one by one, on all cores. The loop ends when little more can be hoped for.
 """
-
-from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,6 +52,8 @@ if __name__ == "__main__":
     dots = left.scatter(*points, c=np.arange(len(value)) // BATCH, s=20, edgecolor="white", linewidth=0.5)
     figure.colorbar(dots, label="round")
     right.semilogy(run["hope"].max(axis=1), "o-", label="what was hoped for")
-    right.semilogy(np.minimum.accumulate(run["value"].min(axis=1)) - 0.397887, "o-", label="what was left to find")
+    right.semilogy(
+        np.minimum.accumulate(run["value"].min(axis=1)) - 0.397887, "o-", label="what was left to find"
+    )
     right.set(xlabel="round"), right.legend()
     figure.savefig("search.png", dpi=80)

@@ -1,14 +1,11 @@
 """Learning rates × batch sizes × seeds: networks that learn to read digits, each until it gets no better."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
+import xarray as xr
 from sklearn.datasets import load_digits
 
 import weft
-
-RATES, SIZES, SEEDS = [0.03, 0.1, 0.3, 1.0], [16, 64], range(3)
 
 
 @weft.step(("images", "labels", "new_images", "new_labels"))
@@ -18,23 +15,16 @@ def split():
     return data[~new], target[~new], data[new], target[new]
 
 
-@weft.step("start")
-def initial(seed: int):
-    rng = np.random.default_rng(seed)
-    return [rng.normal(0, 0.2, shape).astype("f4") for shape in [(64, 16), (16, 10)]]
-
-
-def read(net, images):
-    """What the hidden layer has, and the probabilities of the digits."""
+def read(net, images):  # the hidden layer, and the probabilities of the digits
     hidden = np.maximum(images @ net[0], 0)
     odds = np.exp(hidden @ net[1])
     return hidden, odds / odds.sum(axis=1, keepdims=True)
 
 
 @weft.step("net")
-def train(start, images, labels, rate: float, size: int, rng: np.random.Generator):
-    """An epoch of stochastic gradient descent."""
-    one, two = start
+def train(images, labels, rate: float, size: int, seed: int, rng: np.random.Generator, net=None):
+    """An epoch of stochastic gradient descent; each `seed` has other random numbers."""
+    one, two = net or [rng.normal(0, 0.2, shape).astype("f4") for shape in [(64, 16), (16, 10)]]
     for some in np.array_split(rng.permutation(len(labels)), len(labels) // size):
         hidden, slope = read((one, two), images[some])
         slope[np.arange(len(some)), labels[some]] -= 1
@@ -43,41 +33,28 @@ def train(start, images, labels, rate: float, size: int, rng: np.random.Generato
     return [one, two]
 
 
-@weft.step("loss")
-def validate(net, new_images, new_labels) -> float:
-    return float(-np.log(read(net, new_images)[1][np.arange(len(new_labels)), new_labels] + 1e-9).mean())
-
-
-@weft.step(("best", "waited", "stalled"))
-def patience(loss, best=np.inf, waited=0):
-    best, waited = (loss, 0) if loss < best - 0.001 else (best, waited + 1)
-    return best, waited, waited == 5
-
-
-@weft.step("average", reduce="seed")
-def average(loss) -> float:
-    """The lowest loss of each seed, on average; its histories are masked where they ended."""
-    return float(loss.min(axis=-1).mean())
+@weft.step(("loss", "lowest", "waited", "stalled"))
+def validate(net, new_images, new_labels, lowest=np.inf, waited=0):
+    loss = -np.log(read(net, new_images)[1][np.arange(len(new_labels)), new_labels] + 1e-9).mean()
+    waited = 0 if loss < lowest - 0.001 else waited + 1
+    return loss, min(loss, lowest), waited, waited == 5
 
 
 @weft.step("setting", reduce="all")
-def choose(average: list[weft.Labelled]):
-    return min(average, key=lambda found: found.value).coords
+def choose(loss: xr.DataArray) -> tuple:
+    return loss.min("epoch").mean("seed").stack(setting=["rate", "size"]).idxmin().item()
 
 
-epochs = weft.Loop(
-    [train, validate, patience], 100, "epoch", until="stalled", carry={"start": "net"}, collect=["loss"]
-)
-study = weft.Pipeline([split, initial, epochs, average, choose], name="training")
+epochs = weft.Loop([train, validate], 100, "epoch", until="stalled", collect="loss")
+study = weft.Pipeline([split, epochs, choose], name="training")
 
 if __name__ == "__main__":
-    run = study.run(sweep=weft.grid(rate=RATES, size=SIZES, seed=SEEDS), run_dir="runs/training")
-    print(f"{run['setting']}: {run['average'].min():.3f}, after {run['loss'].count()} epochs in all")
-    figure, axes = plt.subplots(1, len(SIZES), figsize=(8, 3.2), sharey=True, layout="constrained")
-    for (r, s, k), _ in np.ndenumerate(run["loss"].any(axis=-1)):
-        losses, color = run["loss"][r, s, k].compressed(), f"C{r}"
-        axes[s].semilogy(losses, color=color, linewidth=1, label=f"rate {RATES[r]}" if k == 0 else None)
-        axes[s].plot(len(losses) - 1, losses[-1], "o", color=color, markersize=4)
-        axes[s].set(title=f"batches of {SIZES[s]}", xlabel="epoch")
-    axes[0].set(ylabel="loss on new digits", ylim=(0.09, 3)), axes[1].legend()
-    figure.savefig("training.png", dpi=80)
+    rates, sizes = [0.03, 0.1, 0.3, 1.0], [16, 64]
+    run = study.run(sweep=weft.grid(rate=rates, size=sizes, seed=range(3)), run_dir="runs/training")
+    loss = np.ma.asarray(run["loss"])  # rate, size, seed, epoch; masked behind the end of each
+    print(f"best: {run['setting']}; {loss.count()} epochs in all")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
+    for r, s, k in np.ndindex(loss.shape[:3]):
+        axes[s].semilogy(loss[r, s, k].compressed(), f"C{r}o-", markevery=[-1], markersize=4, linewidth=1)
+        axes[s].set(title=f"batches of {sizes[s]}", xlabel="epoch", ylabel="loss on new digits")
+    axes[1].legend(axes[1].lines[::3], rates, title="rate"), figure.savefig("training.png", dpi=70)

@@ -581,6 +581,21 @@ def test_an_input_that_was_copied_outlives_its_original(tmp_path: Path) -> None:
         weft.open_run(tmp_path / "run-reference").reset().resume(progress=False)
 
 
+def test_damaged_copies_are_found_and_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("abc")
+    run = weft.step("n")(length).run(
+        {"file": weft.File(tmp_path / "a", keep="copy")}, run_dir=tmp_path / "run", **QUIET
+    )
+    assert not run.verify()
+    (copy,) = (tmp_path / "run" / "artifacts").glob("*/a")
+    copy.write_text("abd")
+    assert [row["path"] for row in run.verify()] == [str(copy.relative_to(tmp_path / "run"))]
+    with pytest.raises(weft.CorruptResult, match="copy of"):
+        run.copy(tmp_path / "other")
+    assert len(run.verify(repair=True)) == 1 and not run.verify()
+    assert weft.open_run(run.path).reset().resume(progress=False)["n"] == 3
+
+
 def test_steps_that_return_files_make_them_again_too(tmp_path: Path, calls: Calls) -> None:
     @weft.step("made", mapspec="x[i] -> made[i]")
     def make(x: int) -> weft.File:

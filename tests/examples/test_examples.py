@@ -17,8 +17,16 @@ import weft
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 SHORTER = {
+    "active_learning": {
+        "loop = weft.Loop([propose, branin, learn], 30": "loop = weft.Loop([propose, branin, learn], 3"
+    },
     "curation": {'"data/clean"), 1000': '"data/clean"), 60'},
     "digits": {"logspace(-1, 3, 9)": "logspace(0, 2, 3)", "logspace(-3, 0.5, 8)": "logspace(-2, -1, 2)"},
+    "training": {
+        "[0.03, 0.1, 0.3, 1.0], [16, 64]": "[0.3, 1.0], [16, 64]",
+        "range(3)": "range(2)",
+        "train, validate], 100": "train, validate], 6",
+    },
     "gray_scott": {"0.056, 8)": "0.056, 3)", "0.066, 8)": "0.066, 3)", '"n_steps": 5000': '"n_steps": 100'},
 }
 
@@ -115,3 +123,34 @@ def test_digits_best_setting_is_judged_on_digits_held_out(require: Callable[...,
     assert run["score"].shape == (2, 1, 2)
     assert run["accuracy"][1, 0] > 0.95 > run["accuracy"][0, 0]
     assert (run["read"] == run["new_labels"]).mean() > 0.95
+
+
+def test_active_learning_finds_the_lowest_point(require: Callable[..., Any], tmp_path: Path) -> None:
+    require("matplotlib")
+    require("sklearn")
+    search = load("active_learning").search
+    here: dict[str, Any] = {"backend": "sequential", "progress": False, "run_dir": tmp_path / "run"}
+    run = search.run({"known": np.empty((0, 3))}, **here)
+    value = run.isel("learned", round=-1)[:, 2]
+    assert 0.397887 < value.min() < 0.41
+    assert len(value) == 4 * run.status["propose"]["done"] < 4 * 30
+    assert run.isel("converged", round=-1) and not run["converged"][:-1].any()
+    np.testing.assert_array_equal(weft.open_run(tmp_path / "run").isel("learned", round=-1)[:, 2], value)
+
+
+def test_training_ends_each_network_when_it_gets_no_better(require: Callable[..., Any]) -> None:
+    for package in ("matplotlib", "sklearn", "xarray"):
+        require(package)
+    study = load("training").study
+    sweep = weft.grid(rate=[0.001, 0.3], size=[64], seed=range(2))
+    run = study.run(sweep=sweep, backend="sequential", progress=False)
+    loss = run["loss"]
+    assert loss.shape == (2, 1, 2, 100)
+    assert loss[0].count() == 200, "slow ones get better to the end"
+    for history in loss[1, 0]:
+        history = history.compressed()
+        assert len(history) < 100
+        before, after = history[:-5], history[-5:]
+        assert after.min() > before.min() - 0.001
+    assert run["setting"] == (0.3, 64)
+    assert run["lowest"][1].min() < 0.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,3 +69,40 @@ def test_what_made_a_value_is_told_by_iteration() -> None:
     assert "takes x = 2.0" in told[1] and "made by step 'halve' in the iteration of 't' before" in told[1]
     end = str(run.explain("end"))
     assert "takes half = 0.5" in end and "made by step 'halve' in the last iteration of 't'" in end
+
+
+def test_what_a_loop_makes_and_begins_with_goes_by_the_name_of_its_user() -> None:
+    double = weft.step("x", name="double")(lambda x: 2 * x)
+    loop = weft.Loop([double], n_iterations=2, name="round")
+    run = weft.Pipeline([loop, weft.step("end")(lambda x: x)]).run(sweep=weft.grid(x=[1, 10]), **HERE)
+    assert run.inputs == {"x": [1, 10]}
+    assert run.sel("end", x=10) == 40 and run.sel("x", x=10).tolist() == [20, 40]
+    dataset = run.to_xarray()
+    assert dataset["x"].dims == ("x", "round") and dataset["x"].values.tolist() == run["x"].tolist()
+    assert run.to_dataframe()["x"].tolist() == [2, 4, 20, 40]
+
+
+def test_an_error_tells_its_iteration_once(tmp_path: Path) -> None:
+    step = weft.step("next", name="go")(lambda x, t: x / (2 - t))
+    pipe = weft.Pipeline([weft.Loop([step], n_iterations=4, name="t", carry={"x": "next"})])
+    run = pipe.run(
+        sweep=weft.grid(x=[1.0, 8.0]), indices={"x": 1}, run_dir=tmp_path / "r", on_error="continue", **HERE
+    )
+    (error,) = run.errors
+    assert (error.index, error.coords) == ({"x": 1, "t": 2}, {"x": 8.0})
+    assert error.arguments() == {"x": 4.0, "t": 2}
+    with pytest.raises(weft.StepError, match=r"failed at x=1, t=2 \(x=8.0\): ZeroDivisionError"):
+        pipe.run(sweep=weft.grid(x=[1.0, 8.0]), indices={"x": 1}, **HERE)
+
+
+def test_labels_and_contexts_have_the_value_that_a_loop_begins_with() -> None:
+    def double(x: float, ctx: weft.Context) -> Any:
+        assert ctx.coords["x"] in (1, 10)
+        return 2 * x
+
+    def best(x: list[weft.Labelled[float]]) -> Any:
+        return max(x, key=lambda found: found.value).coords["x"]
+
+    loop = weft.Loop([weft.Step(double, "x")], n_iterations=2, name="round")
+    pipe = weft.Pipeline([loop, weft.Step(best, "best", reduce="all")])
+    assert pipe.run(sweep=weft.grid(x=[1, 10]), **HERE)["best"] == 10

@@ -102,16 +102,13 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
             )
     if options.indices:
         out: dict[str, str] = {}
-        for step in steps:
-            for p in step.parameters:
-                axes = graph.axes.get(p.name, ())
-                indices = graph.read(step, p.name).indices
-                cut = [a for a, i in zip(axes, indices, strict=True) if i is None and a in options.indices]
-                made = graph.producer.get(p.name)
-                if cut:
-                    out[step.name] = cut[0]
-                elif made is not None and made.name in out:
-                    out[step.name] = out[made.name]
+        before = -1
+        while len(out) > before:  # again for what loops carry back
+            before = len(out)
+            for step in steps:
+                axis = _cut(graph, step, options.indices, out)
+                if axis:
+                    out.setdefault(step.name, axis)
         bad = sorted(named & set(out))
         if bad:
             raise InvalidInput(
@@ -120,6 +117,19 @@ def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:
             )
         steps = [step for step in steps if step.name not in out]
     return None if len(steps) == len(graph.order) else frozenset(step.name for step in steps)
+
+
+def _cut(graph: Graph, step: Step, indices: Mapping[str, Any], out: Mapping[str, str]) -> str:
+    """An axis that `indices` restricts and a step, or what makes what it reads, takes whole; else nothing."""
+    for source in graph.reads(step):
+        axes = graph.axes.get(source.array, ())
+        for axis, index in zip(axes, source.indices, strict=True):
+            if index is None and axis in indices:
+                return axis
+        made = graph.producer.get(source.array)
+        if made is not None and made.name in out:
+            return out[made.name]
+    return ""
 
 
 class Backends:

@@ -89,8 +89,10 @@ def _streams(graph: Graph, step: Step) -> tuple[list[Parameter], tuple[str, ...]
     taken = {name: axes for name, axes in whole.items() if axes}
     streams = [p for p in step.inputs if p.name in taken]
     if not streams:  # nobody says that there is an axis: what has no default lies along one
-        fixed = [] if step.config is None else [step.configurable(key) for key in names_in(step.config)]
-        streams = [p for p in step.inputs if p.required and not graph.axes.get(p.name) and p not in fixed]
+        fixed = () if step.config is None else [step.configurable(key).name for key in names_in(step.config)]
+        streams = [
+            p for p in step.inputs if p.required and not graph.axes.get(p.name) and p.name not in fixed
+        ]
     if not streams:
         raise WiringError(
             f"step {step.name!r}: a weft.Reduction takes an array along an axis, and nothing that its update "

@@ -93,7 +93,7 @@ class Reduction:
 
         Examples
         --------
-        >>> import operator
+        >>> import operator, weft
         >>> weft.Reduction("", lambda s, x, y: s + x + y, operator.add)("abc", "xyz")
         'axbycz'
         """

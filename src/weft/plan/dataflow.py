@@ -189,7 +189,9 @@ def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
         found[Need(home[made.name], along, whole, next(iter(source.back), ""), runs)] = None
     for step in group.steps:
         for name in step.after:
-            found[Need(home[graph.find(name).name], (), True)] = None
+            other = graph.find(name)
+            shared = tuple(loop.name for loop in step.loops if loop.name in other.axes)
+            found[Need(home[other.name], shared, True)] = None
     return tuple(found)
 
 

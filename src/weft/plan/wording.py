@@ -83,11 +83,13 @@ def _layered(graph: Graph, steps: Iterable[Step], level: int) -> Layers:
 
 def _round(graph: Graph, body: list[Step], level: int) -> Round:
     loop = body[0].loops[level]
-    carried = {}
-    for alias in graph.aliases.values():
-        if alias.axis == loop.name and alias.initial is not None:
-            name, update = said(graph, alias.name), graph.base(alias.of)
-            carried[name] = name if name == update else f"{name} ← {update}"
+    carried: dict[str, str] = {}
+    for name in (p.name for step in body for p in step.inputs):
+        while (alias := graph.aliases.get(name)) is not None and alias.initial is not None:
+            if alias.axis == loop.name:
+                own, update = said(graph, name), graph.base(alias.of)
+                carried[own] = own if own == update else f"{own} ← {update}"
+            name = alias.initial
     return Round(loop, _layered(graph, body, level + 1), tuple(carried.values()))
 
 
@@ -221,5 +223,5 @@ def _lines(graph: Graph, layers: Layers, indent: str) -> Iterator[str]:
 
 
 def _line(graph: Graph, step: Step) -> str:
-    spec = spelled(graph, step) or f"{_inputs(graph, step)} -> {', '.join(step.outputs)}"
-    return f"{step.name}: {spec}"
+    plain = f"{_inputs(graph, step)} -> {', '.join(step.outputs)}"
+    return f"{step.name}: {spelled(graph, step) or plain.strip()}"

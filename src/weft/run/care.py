@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import re
 import secrets
@@ -21,7 +22,7 @@ from weft.run.handle import Handle, frozen
 from weft.run.tables import walk
 from weft.store import frames
 from weft.store.fs import TEMPORARY, FileSystem
-from weft.store.layout import CHANGES, CODE, INPUTS, JOBS, LEASE, RESULTS, RUN
+from weft.store.layout import ARTIFACTS, CHANGES, CODE, INPUTS, JOBS, LEASE, RESULTS, RUN
 from weft.store.record import RunDirectory
 from weft.study.opening import absolute, load_study
 from weft.values.table import Table
@@ -34,6 +35,8 @@ OURS = re.compile(
     rf"(.*/)?{re.escape(TEMPORARY)}[^/]+"
 )
 """What weft calls its files."""
+COPY = re.compile(rf"{ARTIFACTS}/([0-9a-f]{{32}})/(?!.*\.damaged$)[^/]+")
+"""A copy of a file, under its checksum."""
 
 
 class Care(Handle):
@@ -143,7 +146,7 @@ class Care(Handle):
         return foreign
 
     def verify(self, repair: bool = False) -> Table:
-        """Check the checksum of every byte of inputs, code and results.
+        """Check the checksum of every byte of inputs, code, results, and copies of files.
 
         Parameters
         ----------
@@ -258,20 +261,21 @@ def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryvie
         for number in range(len(frame.buffers)):
             yield frames.read(fs, frame, [number])[0]
         return
-    size, offset = fs.size(path), 0
-    while offset < size:
-        piece = fs.read(path, offset, PIECE)
-        if not piece:
-            return
+    size, offset, state = fs.size(path), 0, hashlib.blake2b(digest_size=16)
+    while offset < size and (piece := fs.read(path, offset, PIECE)):
         yield piece
+        state.update(piece)
         offset += len(piece)
+    copy = COPY.fullmatch(name)
+    if copy and copy[1] != state.hexdigest():
+        raise CorruptResult(f"{path} does not match the checksum of the file that it is a copy of.")
 
 
 def _verified(directory: RunDirectory, repair: bool) -> Table:
     rows = Table()
     for name in walk(directory, ""):
         path = f"{directory.path}/{name}"
-        if not _framed(name):
+        if not _framed(name) and not COPY.fullmatch(name):
             continue
         try:
             for _ in _checked(directory.fs, path, name):
@@ -279,7 +283,12 @@ def _verified(directory: RunDirectory, repair: bool) -> Table:
         except FileNotFoundError:
             continue  # superseded, and removed since it was listed
         except CorruptResult as error:
-            if not name.startswith(f"{RESULTS}/"):
+            if COPY.fullmatch(name) and repair:
+                directory.fs.move(path, f"{path}.damaged")
+                cure = "set aside: the file itself is read, if it is still there"
+            elif COPY.fullmatch(name):
+                cure = "verify(repair=True), then the file itself is read, if it is still there"
+            elif not name.startswith(f"{RESULTS}/"):
                 cure = "give the inputs and the pipeline again, with another run_dir"
             elif repair:
                 directory.fs.move(path, f"{path}.damaged")

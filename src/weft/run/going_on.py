@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -175,6 +175,9 @@ class GoingOn(Handle):
                 positions = tuple(tuple(part[a].tolist()) if a in part else None for a in s.axes)
                 found[Reset(s.name, epoch, positions)] = None
             reopened[s.name] = parts
+        for reset in list(found):
+            for later in _later(study, reset):
+                found[later] = None
         return tuple(found)
 
     def _check_varied(self, graph: Graph, given: Any) -> None:
@@ -219,6 +222,20 @@ class GoingOn(Handle):
             self._directory(), study.graph, changes.get("inputs"), study.name, changes.get("seed"),
             changes.get("on_change", "error"), changes.get("force"),
         )  # fmt: skip
+
+
+def _later(study: Study, reset: Reset) -> Iterator[Reset]:
+    """Resets of the iterations after one that was reset, of everything in its loop."""
+    step = study.graph.steps[reset.step]
+    for loop in step.loops:
+        chosen = dict(zip(step.axes, reset.positions, strict=False))
+        at = chosen.get(loop.name)
+        if at is None:
+            continue
+        chosen[loop.name] = tuple(range(min(at, default=0) + 1, study.axes[loop.name].size or 0))
+        for other in study.graph.whole_loop(step):
+            if loop in other.loops:
+                yield Reset(other.name, reset.epoch, tuple(chosen.get(axis) for axis in other.axes))
 
 
 def _followed(graph: Graph, step: Step) -> list[str]:

@@ -44,6 +44,7 @@ def by_value(values: Values, what: str, axes: Sequence[str], wanted: Mapping[str
     inputs = values.study.inputs
     found: dict[str, Any] = {}
     for label, value in wanted.items():
+        label = values.study.graph.firsts.get(label, label)
         given = inputs.get(label)
         if given is None or len(given.axes) != 1 or given.axes[0] not in axes:
             labels = [n for n, v in inputs.items() if len(v.axes) == 1 and v.axes[0] in axes]

@@ -72,8 +72,12 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
     @property
     def inputs(self) -> dict[str, Any]:
         """The inputs: as they were given, or as they were recorded."""
-        found = {}
+        found, graph = {}, self._study.graph
+        own = {first: name for name, first in graph.firsts.items()}
         for name, given in self._study.inputs.items():
+            name = own.get(name, name)
+            if name in graph.loops:
+                continue
             if given.value is None and given.column is not None:
                 array = given.column.to_array()
                 found[name] = array.reshape(given.shape + array.shape[1:])
@@ -180,7 +184,7 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
         axes = study.graph.axes.get(name, ())
         places.check_axes(name, axes, where)
         back = places.backwards(study, where)
-        chosen = {axis: places.selected(study, axis, value) for axis, value in where.items() if axis not in back}
+        chosen = {a: places.selected(study, a, value) for a, value in where.items() if a not in back}
         at, short = places.from_end(study, name, chosen, back) if back else ({}, None)
         chosen |= {axis: np.unique(at[axis]) for axis in back}
         found = self._assembled(name, chosen)
@@ -190,7 +194,8 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
             return self._shown(name, found)
         array = self._shown(name, found)
         if back:
-            array = places.picked(array, [np.searchsorted(chosen[a], at[a]) if a in back else None for a in axes], short)
+            ranks = [np.searchsorted(chosen[a], at[a]) if a in back else None for a in axes]
+            array = places.picked(array, ranks, short)
         single = tuple(0 if isinstance(where.get(axis), (int, np.integer)) else slice(None) for axis in axes)
         return array[single]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from weft.model.annotations import promised, wants
+from weft.model.iterations import FIRST
 from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
@@ -169,7 +170,7 @@ class Fetcher(Reading):
         """Whether a name is what the iteration before made, element by element, of what the chain makes."""
         graph = self.study.graph
         alias = graph.aliases.get(name)
-        if alias is None or alias.initial is None or alias.of not in made:
+        if alias is None or alias.initial is None or alias.of not in made or step.batch:
             return False
         return graph.read(step, name).elementwise and not graph.producer[alias.of].opened
 
@@ -227,7 +228,7 @@ class Fetcher(Reading):
         name, axes, want = parameter.name, self.study.graph.axes[parameter.name], wants(parameter.annotation)
         free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
         labels = {
-            other: (given.axes[0], self.values.whole(other))
+            other.removesuffix(FIRST): (given.axes[0], self.values.whole(other))
             for other, given in self.study.inputs.items()
             if len(given.axes) == 1 and given.axes[0] in free
             if {want, wants(promised(parameter.annotation))} & LABELS
@@ -324,8 +325,8 @@ def place(
     """Logical positions of elements on each axis, and the values of the inputs that vary along them."""
     index = {axis: study.axes[axis].logical[where[axis]].tolist() for axis in step.axes}
     coords = {
-        name: values.elements(name, where, n).tolist()
+        name.removesuffix(FIRST): values.elements(name, where, n).tolist()
         for name, given in study.inputs.items()
-        if len(given.axes) == 1 and given.axes[0] in step.axes
+        if len(given.axes) == 1 and given.axes[0] in step.axes and name not in study.graph.loops
     }
     return index, coords

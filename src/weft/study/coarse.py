@@ -130,18 +130,18 @@ def _width(study: Study, name: str, axis: str) -> int:
 def fingerprint(values: Values, step: Step, name: str, box: Mapping[str, tuple[int, int]]) -> str:
     """Changes whenever what elements in a box read of an array may have changed."""
     study, coarse = values.study, step.coarse
-    runs = "" if coarse is None else str(coarse.length)
+    if coarse is None:
+        return values.fingerprint(name)
     made = study.graph.producer.get(name)
     grid = study.grid(made) if made is not None else None
     if (
         made is None
         or grid is None
-        or coarse is None
         or coarse.of not in made.axes
         or study.axes[coarse.of].selection is not None
         or not stretched(study.graph, step, name)
     ):
-        return values.fingerprint(name) + runs
+        return f"{values.fingerprint(name)} {coarse.length}"
     low, high = coarse.span(*box[coarse.axis])
     spans = {**box, coarse.of: (low, min(high, study.axes[coarse.of].size or 0))}
     results = study.results[made.name]

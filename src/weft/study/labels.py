@@ -45,7 +45,7 @@ def coordinates(inputs: Placed, taken: Iterable[str] = ()) -> dict[str, Any]:
         if name not in taken:
             found[name] = (dims(name, axes, array), array)
         alone = sum(tuple(other) == tuple(axes) for other, _ in inputs.values()) == 1
-        if len(axes) == 1 and alone and array.ndim == 1 and _indexable(array):
+        if len(axes) == 1 and axes[0] not in taken and alone and array.ndim == 1 and _indexable(array):
             found[axes[0]] = (tuple(axes), array)
     return found
 
