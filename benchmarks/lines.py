@@ -273,6 +273,30 @@ def steps(n: int, rounds: int) -> Measured:
     return Measured(n, ours, "s", None, ours, None, note)
 
 
+def loop(n: int, rounds: int) -> Measured:
+    pipe = studies.rounds(n)
+
+    def bare(where: Path) -> None:
+        v, w, history = 0, 1, []
+        for _ in range(n):
+            v, w = studies.grown(v, w), studies.kept(v, w)
+            history.append((v, w, studies.large(v)))
+        saved(where, np.asarray(history))
+
+    def ours(where: Path) -> None:
+        pipe.run({"v": 0, "w": 1}, run_dir=where / "run", progress=False, backend="sequential")
+
+    b, w, cpu = interleaved(bare, ours, rounds)
+    return Measured(n, w / n * 1e6, "µs", b, w, cpu, "a body of three steps, ended by a truth")
+
+
+def grid(n: int, rounds: int) -> Measured:
+    levels = {name: list(range(10)) for name in "abcde"}
+    pipe = studies.five()
+    seconds = min(clocked(lambda: pipe.plan(sweep=weft.grid(**levels)))[0] for _ in range(rounds))
+    return Measured(n, seconds, "s", None, seconds, None, "5 axes of 10 values, expanded and planned")
+
+
 def stream(n: int, rounds: int) -> Measured:
     pipe = weft.stream(studies.Numbers(n)).filter(studies.Total()).write(studies.nowhere)
 
@@ -325,5 +349,7 @@ LINES = [
     Line("batch", "persisted: batch=True", MILLION, batch),
     Line("arrays", "persisted: arrays of 8 as results", 200_000, arrays),
     Line("texts", "persisted: strings as results", MILLION, texts),
+    Line("loop", "persisted: iterations of a loop", 10_000, loop, 200),
+    Line("grid", "plan a grid of 10⁵", 100_000, grid, 0.2),
     Line("stream", "persisted: a stream of trivial indices", 10_000, stream, 50),
 ]

@@ -73,3 +73,30 @@ def long_chain(n: int) -> weft.Pipeline:
     return weft.Pipeline(
         [weft.Step(functions.add_one, f"x{k + 1}", name=f"step{k}", renames={"x": f"x{k}"}) for k in range(n)]
     )
+
+
+def grown(v: int, w: int) -> int:
+    return v + w
+
+
+def kept(v: int, w: int) -> int:
+    return (w + v) % 7
+
+
+def large(v: int) -> bool:
+    return v > 1_000_000_000
+
+
+def rounds(n: int) -> weft.Pipeline:
+    """A loop of `n` iterations whose body is three trivial steps."""
+    body = [weft.Step(grown, "v"), weft.Step(kept, "w"), weft.Step(large, "end")]
+    return weft.Pipeline([weft.Loop(body, n_iterations=n, until="end")], name="rounds")
+
+
+def added(a: int, b: int, c: int, d: int, e: int) -> int:
+    return a + b + c + d + e
+
+
+def five() -> weft.Pipeline:
+    """One step of five parameters."""
+    return weft.Pipeline([weft.Step(added, "sum")], name="five")

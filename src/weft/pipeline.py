@@ -12,7 +12,7 @@ from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.loop import Loop, body, changed
 from weft.model.looping import lowered
-from weft.model.reducing import reduced
+from weft.model.reducing import cut, reduced
 from weft.model.step import nearest
 from weft.model.sweep import axis_name
 from weft.model.varying import swept, varied
@@ -298,7 +298,8 @@ class Pipeline:
     def _with(self, steps: Iterable[model.Step]) -> Pipeline:
         """Only the parts that hold some steps: a loop is taken whole."""
         names = {self._given(step.name) for step in steps}
-        return Pipeline([p for p in self.parts if any(s.name in names for s in body([p]))], self.name)
+        parts = [p for p in self.parts if any(s.name in names for s in body([p]))]
+        return Pipeline(cut(self.graph, parts), self.name)
 
     def from_step(self, which: str | int) -> Pipeline:
         """The step or loop of a name or index and all that follow; earlier results come from the record.
@@ -311,7 +312,7 @@ class Pipeline:
         if isinstance(which, int):
             if not -len(self.parts) <= which < len(self.parts):
                 raise WiringError(f"There is no step number {which}; there are {len(self.parts)} steps.")
-            return Pipeline(self.parts[which:], self.name)
+            return Pipeline(cut(self.graph, self.parts[which:]), self.name)
         return self._with(self.graph.descendants(self.graph.find(which)))
 
     def add(self, *steps: Any) -> Pipeline:
@@ -326,7 +327,7 @@ class Pipeline:
         """Without some steps; their outputs become inputs."""
         loops = [part for part in self.parts if part.name in names and part.name in self.graph.loops]
         dropped = {self._given(name): None for name in names} | {s.name: None for s in body(loops)}
-        return Pipeline(changed(self.parts, dropped), self.name)
+        return Pipeline(cut(self.graph, changed(self.parts, dropped)), self.name)
 
     def __or__(self, other: Any) -> Pipeline:
         """Both together; conflicts are `WiringError`."""

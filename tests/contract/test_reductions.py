@@ -271,6 +271,34 @@ def test_composition_knows_a_reduction_as_one_step(go: Go) -> None:
     assert list(pipe.from_step("all").graph.inputs) == ["y"]
 
 
+@pytest.mark.parametrize("mapspec", [None, "y[j, :] -> all[j]"])
+def test_a_part_of_the_pipeline_goes_on(go: Go, calls: Calls, mapspec: str | None) -> None:
+    def join(a: str, b: str) -> str:
+        calls(a + b)
+        return a + b
+
+    count = weft.Step(lambda all: len(all), "n", name="count")
+    steps = [weft.Step(join, "y", "a[j], b[i] -> y[j, i]"), weft.Step(gather, "all", mapspec), count]
+    pipe = weft.Pipeline(steps, name="study")
+    inputs = {"a": list("ab"), "b": list("vwxyz")}
+    whole = go(pipe, inputs)
+    calls.take()
+    for part in (pipe.from_step("all"), pipe.from_step(1), pipe.drop("join")):
+        run = go(part, force="all.parts+")
+        assert np.array_equal(run["all"], whole["all"]) and run["n"] == whole["n"]
+    assert not calls.take()
+    given = [["av", "aw"], ["bv", "bw"], ["cv", "cw"]]
+    wanted = given if mapspec else [y for row in given for y in row]
+    found = pipe.drop("join").run({"y": given}, progress=False)["all"]
+    assert (found.tolist() if mapspec else found) == wanted
+
+
+def test_a_part_written_by_hand_goes_on(go: Go) -> None:
+    whole = go(reducing(4), {"x": range(10)})
+    part = weft.Pipeline([weft.Step(gather, "all")], name="study")
+    assert go(part)["all"] == whole["all"]
+
+
 def test_numbers_add_up_as_in_plain_python() -> None:
     total = weft.Reduction(0.0, lambda state, y: state + y, operator.add, run_length=7)
     values = np.random.default_rng(0).normal(size=100)

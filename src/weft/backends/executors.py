@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
+from weft.backends.devices import Slots, checked, held, hold_next
 from weft.backends.following import follow
 
 IDLE_SECONDS = 60  # after which a warm worker gives its memory back
 
 
 class InlineExecutor(Executor):
-    """Runs what is submitted at once, in the thread that submits."""
+    """Runs what is submitted at once, in the thread that submits, with the first of the devices."""
+
+    def __init__(self, devices: tuple[Any, ...] = ()) -> None:
+        self.devices = devices
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run it; the future is finished when it is returned."""
         future: Future[Any] = Future()
         try:
+            if self.devices:
+                fn, args = held, (self.devices[0], fn, *args)
             future.set_result(fn(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
@@ -34,12 +42,15 @@ class Sequential:
     name: ClassVar[str] = "sequential"
     description: ClassVar[str] = "one element after the other, in this process"
     requires: ClassVar[str] = ""
-    options: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ("devices",)
     separate: ClassVar[bool] = False
+
+    def __init__(self, devices: Any = None) -> None:
+        self.devices = checked(devices)
 
     def start(self, n_jobs: int) -> Executor:
         """An executor that runs what is submitted at once."""
-        return InlineExecutor()
+        return InlineExecutor(self.devices)
 
     def stop(self, executor: Executor, kill: bool = False) -> None:
         """Nothing to let go of."""
@@ -51,15 +62,20 @@ class Threads:
     name: ClassVar[str] = "thread_pool"
     description: ClassVar[str] = "threads of this process; for functions that wait or release the GIL"
     requires: ClassVar[str] = ""
-    options: ClassVar[tuple[str, ...]] = ("initializer", "initargs")
+    options: ClassVar[tuple[str, ...]] = ("devices", "initializer", "initargs")
     separate: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
+        self.devices = checked(options.pop("devices", None))
         self.given = options
 
     def start(self, n_jobs: int) -> Executor:
         """A new pool of threads."""
-        return ThreadPoolExecutor(n_jobs, thread_name_prefix="weft", **self.given)
+        given = self.given
+        if self.devices:
+            args = (list(self.devices), given.get("initializer"), given.get("initargs", ()))
+            given = {"initializer": hold_next, "initargs": args}
+        return ThreadPoolExecutor(n_jobs, thread_name_prefix="weft", **given)
 
     def stop(self, executor: Executor, kill: bool = False) -> None:
         """End the threads; a thread cannot be killed, so `kill` does not wait for it."""
@@ -76,7 +92,9 @@ class Processes:
     name: ClassVar[str] = "process_pool"
     description: ClassVar[str] = "processes of the standard library"
     requires: ClassVar[str] = ""
-    options: ClassVar[tuple[str, ...]] = ("mp_context", "initializer", "initargs", "max_tasks_per_child")
+    options: ClassVar[tuple[str, ...]] = (
+        "devices", "mp_context", "initializer", "initargs", "max_tasks_per_child",
+    )  # fmt: skip
     separate: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
@@ -87,18 +105,22 @@ class Processes:
             known = multiprocessing.get_all_start_methods()
             context = "forkserver" if "forkserver" in known else "spawn"
         self.context = multiprocessing.get_context(context) if isinstance(context, str) else context
+        self.devices = checked(options.pop("devices", None), sent=True)
+        self.slots: Slots | None = None
         self.given = options
 
     def start(self, n_jobs: int) -> Executor:
         """A new pool of processes."""
         from weft.backends.shielded import Shielded  # 10 ms, a tenth of importing weft
 
+        if self.devices and self.slots is None:
+            self.slots = Slots(self.devices)
         initializer = self.given.get("initializer")
         return Shielded(
             n_jobs,
             mp_context=self.context,
             initializer=_start_worker,
-            initargs=(n_jobs, os.getpid(), initializer, self.given.get("initargs", ())),
+            initargs=(n_jobs, os.getpid(), initializer, self.given.get("initargs", ()), self.slots),
             max_tasks_per_child=self.given.get("max_tasks_per_child"),
         )
 
@@ -112,13 +134,14 @@ class Processes:
 
 
 def _start_worker(
-    n_jobs: int, driver: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...]
-) -> None:
+    n_jobs: int, driver: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
+    slots: Slots | None,
+) -> None:  # fmt: skip
     """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.environ.update(_thread_limits(n_jobs))
-    follow(driver, initializer, initargs)
+    follow(driver, initializer, initargs, slots)
 
 
 class Loky:
@@ -127,10 +150,12 @@ class Loky:
     name: ClassVar[str] = "loky"
     description: ClassVar[str] = "robust processes, kept warm between runs (the default for long work)"
     requires: ClassVar[str] = "loky"
-    options: ClassVar[tuple[str, ...]] = ("initializer", "initargs", "timeout", "env")
+    options: ClassVar[tuple[str, ...]] = ("devices", "initializer", "initargs", "timeout", "env")
     separate: ClassVar[bool] = True
 
     def __init__(self, **options: Any) -> None:
+        self.devices = checked(options.pop("devices", None), sent=True)
+        self.slots: Slots | None = None
         self.given = options
 
     def start(self, n_jobs: int) -> Executor:
@@ -141,20 +166,28 @@ class Loky:
         """
         from loky.process_executor import ProcessPoolExecutor
 
-        self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())))
+        devices = pickle.dumps(self.devices)
+        self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())), devices)
         with _warm_lock:
             for place, (key, executor) in enumerate(_warm):
                 if key == self.key:
                     del _warm[place]
+                    self.slots = _slots.get(executor)
                     return executor
-        given = {name: self.given[name] for name in ("initializer", "initargs") if name in self.given}
+            other = _warm.pop()[1] if self.devices and _warm and _warm[-1][1] in _slots else None
+        if other is not None:  # its devices may be those of this one
+            other.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+        if self.devices and self.slots is None:
+            self.slots = Slots(self.devices)
         pool: Executor = ProcessPoolExecutor(
             n_jobs,
             timeout=self.given.get("timeout", IDLE_SECONDS),
             initializer=follow,
-            initargs=(os.getpid(), given.get("initializer"), given.get("initargs", ())),
+            initargs=(os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()), self.slots),
             env={**_thread_limits(n_jobs), **self.given.get("env", {})},
         )
+        if self.slots is not None:
+            _slots[pool] = self.slots
         return pool
 
     def stop(self, executor: Executor, kill: bool = False) -> None:
@@ -177,6 +210,7 @@ def _let_warm_pools_go() -> None:
 
 _warm: list[tuple[Any, Executor]] = []
 _warm_lock = threading.Lock()
+_slots: weakref.WeakKeyDictionary[Executor, Slots] = weakref.WeakKeyDictionary()
 
 
 def _thread_limits(n_jobs: int) -> dict[str, str]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from weft.backends.devices import Slots
+
 SECONDS = 0.5  # between two looks whether the driver lives
 
 running: set[str] = set()
@@ -15,10 +17,13 @@ running: set[str] = set()
 
 
 def follow(
-    driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = ()
-) -> None:
-    """Prepare a worker process: it ends once `driver` is gone and its job is over."""
+    driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
+    slots: Slots | None = None,
+) -> None:  # fmt: skip
+    """Prepare a worker process: it has a device, and ends once `driver` is gone and its job is over."""
     threading.Thread(target=_follow, args=(driver, os.getppid()), name="weft-follow", daemon=True).start()
+    if slots is not None:
+        slots.take()
     if initializer is not None:
         initializer(*initargs)
 

@@ -117,20 +117,27 @@ class Driver:
     def _sendable(self) -> Track | None:
         """The last group with blocks that are ready and a pool that has room for them."""
         for pool, places in self.attention.waiting.items():
-            while places and sum(s.weight for s in self.sent.values() if s.pool is pool) < pool.window:
+            while places and sum(s.weight for s in self.sent.values() if s.pool is pool) < self._window(pool):
                 track = self.tracks[-places.first]
                 if track.ready and self.pool_of(track) is pool:
                     return track
                 places.pop()
-                if track.ready:  # its pool is another one by now
+                if track.ready or track.grid is None:  # its pool is another one by now, or it is free again
                     self.attention.wake(track)
         return None
+
+    def _window(self, pool: Pool) -> int:
+        """How much may be under way in a pool: nothing while its devices are for the suspects alone."""
+        alone = pool.devices and (self.blame.suspects or any(s.alone is not None for s in self.sent.values()))
+        return 0 if alone else pool.window
 
     def _pilot(self, track: Track) -> None:
         """Choose the blocks of a group: as the user says, or from what its first elements take."""
         if track.pilots_out or self.study.shape(track.first) is None:
             return
         pool, total = self.pool_of(track), track.total()
+        if not self._window(pool):
+            return self.attention.wait(track, pool)
         size = self.settings.block_size or unmeasured(track, pool)
         if size is not None:
             self._record_blocks(track, size)

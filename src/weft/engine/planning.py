@@ -61,7 +61,7 @@ def planned(
         done = {step: cost(record, step)[0] for step, record in records.items()}
         study = Study(graph, inputs, axes, records, store, name, resets=old.resets).refresh()
     groups = fuse(graph, Backends(study, options).kind, study.blocks)
-    workers = options.workers
+    workers = options.slots
 
     def jobs_of(n: int, n_blocks: int) -> int:
         """As the driver cuts work into jobs, for quick elements."""

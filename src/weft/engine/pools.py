@@ -50,7 +50,9 @@ class Pool:
     """
 
     def __init__(self, study: Study, backend: Any, n_jobs: int) -> None:
-        self.study, self.backend, self.n_jobs = study, backend, n_jobs
+        self.study, self.backend = study, backend
+        self.devices: tuple[Any, ...] = getattr(backend, "devices", ())
+        self.n_jobs = min(n_jobs, len(self.devices) or n_jobs)
         self.separate: bool = backend.separate
         self.executor: Executor | None = None
         self.started = False
@@ -128,9 +130,15 @@ class Pool:
         """Send a job to a process of its own, which marks the element that it runs."""
         from loky.process_executor import ProcessPoolExecutor
 
+        if self.devices and self.executor is not None:
+            self.executor.shutdown(wait=False)  # it ends with its jobs, and gives its devices back
+            self.executor = None
         place = self.place()
         mark = Mark()
-        executor = ProcessPoolExecutor(max_workers=1, initializer=follow, initargs=(os.getpid(),))
+        given = getattr(self.backend, "given", {})
+        prepared = (os.getpid(), given.get("initializer"), given.get("initargs", ()))
+        slots = getattr(self.backend, "slots", None)
+        executor = ProcessPoolExecutor(max_workers=1, initializer=follow, initargs=(*prepared, slots))
         job = replace(
             job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=(platform.node(), os.getpid())
         )

@@ -61,6 +61,11 @@ class Options:
         """Workers of a local backend."""
         return len(os.sched_getaffinity(0)) if self.n_jobs in (None, -1) else int(self.n_jobs or 1)
 
+    @property
+    def slots(self) -> int:
+        """Workers of the backend that the options are for: no more than there are devices, if any."""
+        return min(self.workers, len(self.backend_options.get("devices") or ()) or self.workers)
+
 
 def check_store(store: Any, run_dir: Any) -> None:
     """Refuse a store that is unknown, or that does not go with the run directory or its absence."""
@@ -147,13 +152,14 @@ class Backends:
         self.given = {"": "auto", **given}
         self.pools: dict[Any, Pool] = {}
         self.heavy: set[str] = set()
+        self.devices = options.backend_options.get("devices")
+        self.main = "loky" if self.given[""] == "auto" else self.given[""]
         extra = dict(options.backend_options)
         for wanted in {
             id(v): v for v in [*self.given.values(), *(s.backend for s in study.graph.order if s.backend)]
         }.values():
             if wanted == "auto":
-                if extra and not isinstance(options.backend, Mapping):
-                    get_backend("loky", **extra)
+                get_backend("loky", **extra)
                 continue
             get_backend(wanted, **(extra if wanted is self.given[""] or len(self.given) == 1 else {}))
 
@@ -180,17 +186,14 @@ class Backends:
     def pool(self, track: Track) -> Pool:
         """The pool for a group; ``auto`` turns to processes once there is enough to do."""
         wanted = self.of(track.first)
-        if self.options.workers == 1 and not hasattr(wanted, "submit"):
-            wanted = "sequential"
         if wanted == "auto":
-            wanted = "loky" if self._heavy(track) else "sequential"
+            wanted = "loky" if self.devices or self._heavy(track) else "sequential"
+        options = self.options.backend_options if wanted == self.main else {}
+        if self.options.workers == 1 and not hasattr(wanted, "submit"):
+            devices = getattr(wanted, "devices", None) or self.devices
+            wanted, options = "sequential", {"devices": devices}
         key = wanted if isinstance(wanted, str) else id(wanted)
         if key not in self.pools:
-            options = (
-                self.options.backend_options
-                if wanted is self.given[""] or (self.given[""] == "auto" and wanted == "loky")
-                else {}
-            )
             backend = get_backend(wanted, **options)
             workers = 1 if backend.name == "sequential" else self.options.workers
             self.pools[key] = Pool(self.study, backend, workers)
@@ -267,7 +270,7 @@ class Session:
             lease = None
             if study.path is not None:
                 lease = Lease(study.path, fs, self.stop).take()
-                lease.status["workers"] = options.workers
+                lease.status["workers"] = options.slots
                 stack.callback(lease.release)
                 self.observers.append(EventLog(study.path, fs, lease.token))
                 self.observers.append(Beat(lease))

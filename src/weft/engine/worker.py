@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.backends.devices import device
 from weft.engine.batches import BatchLane
 from weft.engine.caching import remembering
 from weft.engine.calls import positional, returning
@@ -278,6 +279,7 @@ class About:
             step.name in study.forced,
             self.resources(position),
             iteration={loop.name: index[loop.name] for loop in step.loops if loop.name in index},
+            device=device(),
             folder=f"{study.path}/scratch/{element}" if study.path else None,
             stopping=self.control.stop,
         )

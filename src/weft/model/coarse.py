@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Coarse:
     """The axis along which a step takes another one run by run.
 
-    Position k stands for the logical positions ``[k * length, (k + 1) * length)`` of the axis `of`.
+    Position k stands for the logical positions ``[k * length, (k + 1) * length)`` of the axis `of`; in a step
+    the name that this axis has unless something else in the graph names it.
     """
 
     axis: str

@@ -73,6 +73,10 @@ class Crossing:
             return Read(step.name, name, (None,) * len(self.axes.get(name, ())))
         return Read(step.name, name, tuple(i if i in step.axes else None for i in spec.indices))
 
+    def runs(self, step: Step) -> Coarse | None:
+        """The axis along which a step takes another run by run, if there is one."""
+        return self.coarse[step.coarse.axis] if step.coarse else None
+
     def base(self, name: str) -> str:
         """The array that a name stands for: itself, unless it is an alias."""
         while name in self.aliases:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from weft.errors import WiringError
 from weft.model.coarse import Coarse
 from weft.model.expansion import names_in
 from weft.model.graph import Graph
+from weft.model.loop import body
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.reduction import Joining, Reduction, Streaming, Updating, parameters
 from weft.model.step import Parameter, Step
@@ -32,6 +33,23 @@ def reduced(graph: Graph) -> Graph:
     for step in graph.order:
         steps += _reduced(graph, step) if isinstance(step.function, Reduction) else [step]
     return Graph(steps)
+
+
+def cut(graph: Graph, parts: Iterable[Any]) -> list[Any]:
+    """Parts of a pipeline: a reduction whose array nobody makes any more keeps the axes that it knew."""
+    parts = list(parts)
+    made = {output for step in body(parts) for output in step.outputs}
+    found: list[Any] = []
+    for part in parts:
+        lost = (
+            isinstance(part, Step)
+            and isinstance(part.function, Reduction)
+            and not graph.steps[part.name].aliases
+        )
+        lost = lost and any(p.name in graph.producer and p.name not in made for p in part.inputs)
+        names = (f"{part.name}.parts", part.name)
+        found += [graph.steps[name] for name in names if name in graph.steps] if lost else [part]
+    return found
 
 
 def _reduced(graph: Graph, step: Step) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from weft.errors import WiringError
@@ -57,13 +58,14 @@ def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
 
 
 def name_reduced(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
-    """Give the axis of inputs that are read in runs its name, where no mapspec does."""
+    """Give the axis of inputs that are read in runs its name, where no mapspec does; tell runs its name."""
     for step in graph.order:
         for array in step.spec.inputs if step.spec and step.coarse else ():
             axes = found[array.name][0]
             if None in array.indices and step.coarse:
                 place = array.indices.index(None)
-                axes[place] = axes[place] or step.coarse.of
+                axes[place] = fine = axes[place] or step.coarse.of
+                graph.coarse[step.coarse.axis] = replace(step.coarse, of=fine)
 
 
 def check_ragged(graph: Graph) -> None:
@@ -104,7 +106,7 @@ def check_iterations(graph: Graph) -> None:
             if p.name in graph.loops and p.name not in inside:
                 raise WiringError(
                     f"Step {step.name!r} takes {p.name!r}, the iteration of that loop, which exists only "
-                    "body."
+                    "in its body."
                 )
 
 

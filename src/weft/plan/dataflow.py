@@ -179,7 +179,8 @@ def needs(graph: Graph, group: Group, home: dict[str, str]) -> tuple[Need, ...]:
     found: dict[Need, None] = {}
     for step, source in reads(graph, group):
         made = graph.producer[source.array]
-        runs = step.coarse if step.coarse and step.coarse.of in made.axes and not source.elementwise else None
+        runs = None if source.elementwise else graph.runs(step)
+        runs = runs if runs and runs.of in made.axes else None
         along = tuple(
             axis
             for axis, taken in zip(graph.axes.get(source.array, ()), source.indices, strict=True)

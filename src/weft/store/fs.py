@@ -69,7 +69,7 @@ class Disk:
 
         Some network file systems refuse this; there the server answers for it.
         """
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
         except OSError as error:

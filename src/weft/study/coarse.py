@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,7 @@ class Stretches:
     step: Step
     name: str
     where: Mapping[str, Positions]
+    cache: ColumnCache = field(default_factory=lambda: ColumnCache(STREAMED_BYTES))
 
     def at(self, position: int) -> Assembled:
         """All values of a stretch that are there."""
@@ -57,9 +58,8 @@ class Stretches:
         free = stretched(graph, self.step, self.name)
         along = [_positions(study, self.step, axis, self.where, position) for axis in free]
         fixed = {axis: p[position : position + 1] for axis, p in self.where.items()}
-        together = [p.name for p in self.step.inputs if stretched(graph, self.step, p.name)]
         shape = tuple(map(len, along))
-        cache = ColumnCache(STREAMED_BYTES) if len(graph.axes[self.name]) == 1 else None
+        cache = self.cache if len(graph.axes[self.name]) == 1 else None
         width, size = _width(study, self.name, free[-1]), math.prod(shape)
         for low in range(0, size, width):
             flat = np.unravel_index(np.arange(low, min(low + width, size)), shape)
@@ -67,16 +67,23 @@ class Stretches:
             at = {axis: np.broadcast_to(p, (n,)) for axis, p in fixed.items()}
             at |= {axis: chosen[p] for axis, chosen, p in zip(free, along, flat, strict=True)}
             there = np.ones(n, bool)
-            for name in together:
+            for name in self.together:
                 there &= self.values.present(name, at, n)
             if there.any():
                 kept = at if there.all() else {axis: p[there] for axis, p in at.items()}
                 yield self.values.elements(self.name, kept, int(there.sum()), cache)
 
+    @property
+    def together(self) -> list[str]:
+        """The arrays that are read together."""
+        graph = self.values.study.graph
+        return [p.name for p in self.step.inputs if stretched(graph, self.step, p.name)]
+
     def digests(self, n: int) -> Iterator[bytes]:
         """For each of `n` elements the digest of its values, read piece by piece."""
         given = self.values.study.inputs.get(self.name)
-        fixed = given is not None and not given.digest  # of a run in memory, which no other input can follow
+        # An input of a run in memory stays as it is, and is costly to read if it is made as it goes.
+        fixed = given is not None and not given.digest and len(self.together) == 1
         for position in range(n):
             state = hashlib.blake2b(digest_size=16)
             for column in () if fixed else self.columns(position):
@@ -109,7 +116,7 @@ def _positions(
     study: Study, step: Step, axis: str, where: Mapping[str, Positions], position: int
 ) -> Positions:
     """Storage positions of an element's stretch along an axis."""
-    coarse, held = step.coarse, study.axes[axis]
+    coarse, held = study.graph.runs(step), study.axes[axis]
     if coarse is None or axis != coarse.of:
         return all_positions(study, axis)
     run = int(where[coarse.axis][position])
@@ -129,7 +136,7 @@ def _width(study: Study, name: str, axis: str) -> int:
 
 def fingerprint(values: Values, step: Step, name: str, box: Mapping[str, tuple[int, int]]) -> str:
     """Changes whenever what elements in a box read of an array may have changed."""
-    study, coarse = values.study, step.coarse
+    study, coarse = values.study, values.study.graph.runs(step)
     if coarse is None:
         return values.fingerprint(name)
     made = study.graph.producer.get(name)
@@ -177,7 +184,7 @@ def lost(
     study: Study, step: Step, gone: Mapping[str, Positions], where: Mapping[str, Positions]
 ) -> list[tuple[Any, Any, int]]:
     """Where elements and what is lost stand along the coarse axis: runs of both, and how many there are."""
-    coarse = step.coarse
+    coarse = study.graph.runs(step)
     if coarse is None or coarse.of not in gone:
         return []
     fine = study.axes[coarse.of]

@@ -66,7 +66,7 @@ def code_of(step: Step) -> str:
     if step.aliases:
         wiring += "|" + repr([(a.name, a.of, a.axis, a.initial) for a in step.aliases])
     if step.coarse:
-        wiring += f"|{step.coarse}"
+        wiring += f"|{step.coarse.axis} {step.coarse.length}"
     return digest_bytes(own.encode(), wiring.encode())
 
 
