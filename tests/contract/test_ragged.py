@@ -136,8 +136,6 @@ def test_failures_along_a_row(tmp_path: Path) -> None:
 
 
 def test_a_sweep_in_front() -> None:
-    run = PIPE.run(sweep=weft.grid(n=[1, 2])) if False else PIPE.vary(k="k") if False else None
-    assert run is None
     scale = weft.step("y", mapspec="x[j, i] -> y[j, i]", name="shifted")(lambda x, k: x * k)
     swept = weft.Pipeline([opened, scale, row]).run({"n": [2, 1]}, sweep=weft.grid(k=[1.0, 10.0]))
     assert swept["row"].tolist() == [[(2, 1.0), (1, 0.0)], [(2, 10.0), (1, 0.0)]]
@@ -201,3 +199,14 @@ def test_bad_ragged_axes_are_refused_when_they_are_built() -> None:
         weft.Pipeline([opened, weft.step("c", mapspec="x[j, i], k[k] -> c[j, i, k]")(lambda x, k: x)])
     with pytest.raises(weft.WiringError, match="is an input along 'i'"):
         weft.Pipeline([opened, weft.step("c", mapspec="x[j, i], k[j, i] -> c[j, i]")(lambda x, k: x)])
+
+
+def test_a_sweep_over_a_loop_that_makes_more_rows_each_time(tmp_path: Path) -> None:
+    power = weft.step("y", mapspec="x[i] -> y[i]", name="power")(lambda x, p: x**p)
+    more = weft.step("x2", mapspec="... -> x2[i]", name="more")(lambda x, y: [*map(int, x), int(y.max())])
+    total = weft.step("total", name="total")(lambda y: int(y.sum()))
+    loop = weft.Loop([power, more, total], n_iterations=3, name="t", carry={"x": "x2"}, collect=["total"])
+    pipe = weft.Pipeline([loop, weft.step("least")(lambda total: int(total.min()))])
+    run = pipe.run({"x": [1, 2]}, sweep=weft.grid(p=[1, 2]), run_dir=tmp_path / "r")
+    assert run["total"].tolist() == [[3, 5, 7], [5, 21, 277]] and run["least"].tolist() == [3, 5]
+    assert run.ok

@@ -6,6 +6,7 @@ import operator
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,24 @@ def test_resumes_in_the_middle(backend: str, tmp_path: Path, calls: Calls) -> No
     assert before.isdisjoint(after) and sorted([*before, *after], key=int) == [str(2 * x) for x in range(15)]
 
 
+def test_runs_begin_while_the_axis_is_still_made() -> None:
+    begun = threading.Event()
+
+    def make(x: int) -> int:
+        if x == 39:
+            assert begun.wait(timeout=60), "no run began before all values were there"
+        return x
+
+    def update(state: int, y: int) -> int:
+        begun.set()
+        return state + y
+
+    total = weft.Reduction(0, update, operator.add, run_length=4)
+    pipe = weft.Pipeline([weft.Step(make, "y", "x[i] -> y[i]"), weft.Step(total, "total")])
+    run = pipe.run({"x": range(40)}, backend="thread_pool", n_jobs=2, block_size=1, progress=False)
+    assert run["total"] == sum(range(40))
+
+
 def test_what_failed_blocks_the_runs_that_need_it(go: Go) -> None:
     def fail(x: int) -> int:
         if x in (4, 11):
@@ -251,12 +270,22 @@ def test_another_run_length_is_a_change(go: Go) -> None:
     assert run["all"] == list(range(0, 20, 2)) and len(run["all.parts"]) == 3
 
 
+def test_kept_results_of_another_run_length_are_not_mistaken(go: Go) -> None:
+    def alone(run_length: int) -> list[Any]:
+        return [weft.Step(weft.Reduction(0, operator.add, operator.add, run_length=run_length), "total")]
+
+    assert go(alone(2), {"b": [1, 2, 3, 4, 5]})["total"] == 15
+    run = go(alone(3), {"b": [1, 2, 3, 4, 5]}, on_change="keep")
+    assert run["total"] == 15 and run["total.parts"].tolist() == [6, 9]
+
+
 def test_the_record_alone_tells_it(go: Go, tmp_path: Path) -> None:
     go(reducing(4), {"x": range(10)})
     run = weft.open_run(tmp_path / "run")
     assert run["all"] == list(range(0, 20, 2)) and run.ok
     assert [row["state"] for row in run.elements("all.parts")] == ["done"] * 3
     assert run.resume(progress=False).ok
+    assert "a run of it" in str(run.explain("all.parts", all_run=1))
 
 
 def test_composition_knows_a_reduction_as_one_step(go: Go) -> None:

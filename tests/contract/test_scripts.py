@@ -112,6 +112,32 @@ def test_functions_of_main_lambdas_and_closures(
             weft.open_run(tmp_path / "run", trust=False)["y"]
 
 
+NOTED = """
+import sys
+import numpy as np
+import weft
+
+class Noisy:
+    def __init__(self, rate: float = 0.1) -> None:
+        self.rate = rate
+
+    def run(self, x: float, rng: np.random.Generator) -> float:
+        return x * self.rate + float(rng.normal())
+
+if __name__ == "__main__":
+    pipe = weft.Pipeline([weft.Step(Noisy, "y", mapspec="x[i] -> y[i]", name="noisy")])
+    first = pipe.run({"x": [1.0, 2.0]}, run_dir="run", backend=sys.argv[1], n_jobs=2, progress=False)["y"]
+    run = weft.open_run("run").resume(inputs={"x": [1.0, 2.0, 3.0]}, progress=False)
+    print("same", run["y"][:2].tolist() == first.tolist(), len(run["y"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["sequential", "loky"])
+def test_what_only_annotations_of_a_class_name_is_not_its_code(name: str, script: Script) -> None:
+    out, err = script(NOTED, name).communicate(timeout=60)
+    assert "same True 3" in out, err
+
+
 CONFIGURED = """
 import sys
 from dataclasses import dataclass

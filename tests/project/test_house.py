@@ -54,9 +54,10 @@ def code_lines(path: Path) -> int:
 
 
 def test_the_house_does_not_grow_by_itself() -> None:
-    # The aim for the first part was 7,000; what is above that is to be given back where it can be.
+    # Raised by hand only, with what came: 14,500 before loops, streams, experiments, configuration files,
+    # the cache and reductions. What can be given back is to be given back.
     total = sum(code_lines(path) for path in MODULES)
-    assert total < 14_500, f"src has {total} lines of code"
+    assert total < 19_000, f"src has {total} lines of code"
 
 
 def test_nothing_is_marked_as_unfinished() -> None:

@@ -159,7 +159,8 @@ class Backends:
             id(v): v for v in [*self.given.values(), *(s.backend for s in study.graph.order if s.backend)]
         }.values():
             if wanted == "auto":
-                get_backend("loky", **extra)
+                if extra:
+                    get_backend("loky", **extra)
                 continue
             get_backend(wanted, **(extra if wanted is self.given[""] or len(self.given) == 1 else {}))
 
@@ -186,14 +187,15 @@ class Backends:
     def pool(self, track: Track) -> Pool:
         """The pool for a group; ``auto`` turns to processes once there is enough to do."""
         wanted = self.of(track.first)
+        single = self.options.workers == 1 and not hasattr(wanted, "submit")
         if wanted == "auto":
-            wanted = "loky" if self.devices or self._heavy(track) else "sequential"
+            wanted = "loky" if self.devices or (not single and self._heavy(track)) else "sequential"
         options = self.options.backend_options if wanted == self.main else {}
-        if self.options.workers == 1 and not hasattr(wanted, "submit"):
-            devices = getattr(wanted, "devices", None) or self.devices
-            wanted, options = "sequential", {"devices": devices}
         key = wanted if isinstance(wanted, str) else id(wanted)
         if key not in self.pools:
+            if single:
+                options = {"devices": getattr(wanted, "devices", None) or options.get("devices")}
+                wanted = "sequential"
             backend = get_backend(wanted, **options)
             workers = 1 if backend.name == "sequential" else self.options.workers
             self.pools[key] = Pool(self.study, backend, workers)

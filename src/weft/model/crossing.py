@@ -151,8 +151,11 @@ class Crossing:
                 own = [axis for axis in self.axes.get(alias.name, ()) if axis != alias.axis]
                 theirs = list(self.axes.get(alias.initial, ()))
                 same = [axis for axis in own if axis in theirs]
+                # Study axes in front may be the carried value's alone: data axes answer each other from behind.
                 others = zip(
-                    [a for a in own if a not in same], [a for a in theirs if a not in same], strict=False
+                    reversed([a for a in own if a not in same]),
+                    reversed([a for a in theirs if a not in same]),
+                    strict=False,
                 )
                 found[alias.name] = {**{axis: axis for axis in same}, **dict(others)}
         return found

@@ -18,7 +18,7 @@ from typing import Any
 
 from weft.model.project import is_project, library_name, of_weft
 from weft.model.references import Reference, References, closure_of, imports_of, reads_of
-from weft.model.sourcecode import Source, code_text, names_changed, source
+from weft.model.sourcecode import Source, code_text, names_changed, only_annotated, source
 
 _BUILT_IN = (
     types.BuiltinFunctionType,
@@ -202,7 +202,10 @@ def _describe_class(cls: type) -> tuple[str, References]:
                     label = f"{cls.__module__}.{prefix}{name}"
                     references[f"member {name} {place}"] = Reference(value, label)
         return f"class {cls.__qualname__}", references
-    references |= reads_of(body, namespace, closure) | imports_of(origin, node, namespace)
+    noted = only_annotated(node)
+    reads = reads_of(body, namespace, closure)
+    references |= {name: r for name, r in reads.items() if name.partition(".")[0] not in noted}
+    references |= imports_of(origin, node, namespace)
     references |= _changed(node, references, namespace)
     return f"class {origin.text(node, _weft_decorators(origin, node, namespace))}", references
 

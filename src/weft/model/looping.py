@@ -54,6 +54,34 @@ def lowered(parts: Sequence[Any]) -> list[Step]:
     return found
 
 
+def beside(steps: Iterable[Step], recorded: Iterable[Step]) -> list[Step]:
+    """Steps of a part of a pipeline, reading what its recorded loops make as those of all of it do.
+
+    That is the last value; or the history, where others outside read that (``collect``).
+    """
+    known = list(recorded)
+    own = {output: step.loops[0].name for step in known if step.loops for output in step.outputs}
+    aliases = {alias.name: alias for step in known for alias in step.aliases}
+    views: dict[str, str] = {}
+    for step in known:
+        for output in step.outputs if step.loops else ():
+            views[output] = output
+            for loop in reversed(step.loops):
+                view = f"{views[output]}.last"
+                aliases.setdefault(view, Alias(view, views[output], loop.name))
+                views[output] = view
+    for step in known:
+        for name in (p.name for p in step.inputs):
+            while (alias := aliases.get(name)) is not None and alias.initial is not None:
+                name = alias.initial
+            made = name
+            while made in aliases:
+                made = aliases[made].of
+            if made in own and own[made] != (step.loops[0].name if step.loops else ""):
+                views[made] = name
+    return [_read_as(step, views, aliases, views) for step in steps]
+
+
 def _check_names(parts: Iterable[Any]) -> None:
     """A loop's name is nobody else's."""
 

@@ -76,10 +76,11 @@ def _attributes(name: str, reference: Reference, attributes: Iterable[str]) -> R
         module = reference.value
         if not isinstance(module, types.ModuleType) or not is_project_module(module.__name__):
             break
-        if attribute not in vars(module):
+        # Asked for, not looked up: what a lazy module has must not depend on who asked for it before.
+        if not hasattr(module, attribute):
             break
         name = f"{name}.{attribute}"
-        reference = Reference(vars(module)[attribute], f"{module.__name__}.{attribute}")
+        reference = Reference(getattr(module, attribute), f"{module.__name__}.{attribute}")
     return {name: reference}
 
 

@@ -236,6 +236,22 @@ def names_changed(node: ast.AST) -> tuple[set[str], set[str]]:
     return declared, containers - {""}
 
 
+def only_annotated(node: ast.AST) -> set[str]:
+    """Names that a definition reads in annotations alone, which are not there where it travelled by value."""
+    noted: set[str] = set()
+    used: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(node, False)]
+    while waiting:
+        part, noting = waiting.pop()
+        if isinstance(part, ast.Name):
+            (noted if noting else used).add(part.id)
+        for field, value in ast.iter_fields(part):
+            inner = [value] if isinstance(value, ast.AST) else value if isinstance(value, list) else []
+            notes = noting or field in ("annotation", "returns")
+            waiting += [(one, notes) for one in inner if isinstance(one, ast.AST)]
+    return noted - used
+
+
 def _dotted(node: ast.AST) -> str:
     """``a.b`` for ``a.b`` and ``a.b[0]``, an empty string for what does not begin with a name."""
     attributes: list[str] = []

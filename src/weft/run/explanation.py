@@ -87,7 +87,7 @@ def explain(study: Study, step: Step, name: str, chosen: Mapping[str, Positions]
 
 def _unknown(study: Study, step: Step, parameter: Parameter) -> bool:
     """Whether the record, without code, says nothing of an argument: weft makes it."""
-    known = (study.graph.producer, study.inputs, study.records[step.name].parts)
+    known = (study.graph.producer, study.graph.aliases, study.inputs, study.records[step.name].parts)
     return isinstance(step.function, RecordedFunction) and not any(parameter.name in names for names in known)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from weft.errors import InvalidInput, StoreError, WiringError
 from weft.model.graph import Graph
+from weft.model.looping import beside
 from weft.model.step import Step
 from weft.plan.axes import Axis
 from weft.store.artifacts import keeping_files, with_copies
@@ -142,7 +143,7 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
         recorded = {step.name: step for step in load_code(directory, old.code)}
         taken = {output for step in graph.order for output in step.outputs}
         added = [s for s in recorded.values() if s.name not in graph.steps and not taken & set(s.outputs)]
-        graph = Graph([*added, *graph.order])
+        graph = Graph([*added, *beside(graph.order, added)])
         lacking = [n for n in graph.inputs if values is None or n not in values]
     values = {} if values is None else values
     for name in lacking:
