@@ -174,3 +174,19 @@ def test_a_version_stands_for_the_code(load: Load, go: Any) -> None:
     go([load(versioned.replace("+ k", "- k")).f], {"x": [1]})
     with pytest.raises(weft.RunMismatch):
         go([load(versioned.replace("'1'", "'2'")).f], {"x": [1]})
+
+
+def test_what_a_lazy_module_makes_when_asked_is_the_same_before_and_after(load: Load, go: Any) -> None:
+    load(
+        "def twice(x):\n    return 2 * x\n\n"
+        "def __getattr__(name):\n"
+        "    if name != 'scale':\n        raise AttributeError(name)\n"
+        "    globals()[name] = twice\n    return twice\n",
+        name="lazy_helpers",
+    )
+    module = load(
+        "import weft\nimport lazy_helpers\n\n"
+        "@weft.step('y', mapspec='x[i] -> y[i]')\ndef f(x):\n    return lazy_helpers.scale(x)\n"
+    )
+    assert go([module.f], {"x": [1, 2]})["y"].tolist() == [2, 4]
+    assert go([module.f], {"x": [1, 2]})["y"].tolist() == [2, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -45,11 +46,11 @@ def alone(calls: Calls, folder: Path, deadly: Any = None) -> Any:
         if deadly is not None and x in deadly:
             calls("deadly")
             os._exit(1)
-        os.mkdir(folder / str(ctx.device))
-        until = time.perf_counter() + 0.002
-        while time.perf_counter() < until:
-            pass
-        os.rmdir(folder / str(ctx.device))
+        with open(folder / str(ctx.device), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            until = time.perf_counter() + 0.002
+            while time.perf_counter() < until:
+                pass
         return ctx.device
 
     return weft.step("y", mapspec="x[i] -> y[i]")(f)

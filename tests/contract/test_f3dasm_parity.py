@@ -93,7 +93,8 @@ def test_f3dasm_01_a_pipeline_is_steps_and_loops_functions_and_blocks() -> None:
 def test_f3dasm_01_made_from_yaml(tmp_path: Path) -> None:
     pytest.importorskip("omegaconf", reason="needs weft[yaml]")
     (tmp_path / "halving_steps.py").write_text(
-        "def halve(x: float) -> float:\n    return x / 2\n\n\ndef small(half: float) -> bool:\n    return half < 1\n"
+        "def halve(x: float) -> float:\n    return x / 2\n"
+        "def small(half: float) -> bool:\n    return half < 1\n"
     )
     (tmp_path / "study.yaml").write_text(
         "steps:\n"
@@ -160,6 +161,23 @@ def test_f3dasm_05_from_a_step_or_a_loop_on(tmp_path: Path) -> None:
         functions().add(weft.step("other", name="pick")(lambda table: 1))
     with pytest.raises(weft.WiringError, match="named 'sample'"):
         weft.Pipeline([functions(), weft.Loop([weft.step("o", name="sample")(lambda: 1)], name="second")])
+
+
+def test_f3dasm_05_what_follows_a_loop_reads_it_as_before(tmp_path: Path) -> None:
+    half = weft.step("x2", name="halve")(lambda x: x / 2)
+    note = weft.step("note")(lambda x2: int(x2 * 10))
+    end = weft.step("end")(lambda x2, note: (x2, list(note)))
+    loop = weft.Loop([half, note], n_iterations=3, name="t", carry={"x": "x2"}, collect="note")
+    second = weft.Loop(
+        [weft.step("x3", name="up")(lambda x2: x2 + 1)], n_iterations=2, name="u", carry={"x2": "x3"}
+    )
+    pipe, kept = weft.Pipeline([loop, end, second]), {"run_dir": tmp_path / "r", **HERE}
+    pipe.run({"x": 8.0}, **kept)
+    new = weft.step("new")(lambda x2, note: (x2, len(note)))
+    run = pipe.from_step("end").add(new).run(force="end", **kept)
+    assert run["end"] == (1.0, [40, 20, 10]) and run["new"] == (1.0, 3)
+    assert pipe.from_step("u").run(force="up", **kept)["x3"].tolist() == [2.0, 3.0]
+    assert pipe.run({"x": 8.0}, **kept)["end"] == (1.0, [40, 20, 10])
 
 
 def _told(iteration: int, told: list[Any], ctx: weft.Context) -> list[Any]:

@@ -61,6 +61,26 @@ def machine() -> Iterator[Machine]:
             yield made
 
 
+KINDS: list[tuple[Crash, int]] = [("strict", 0), ("random", 1), ("clean", 0), ("random", 2)]
+
+
+def each_crash(computer: Machine, work: Callable[[], object], kinds: int = 2) -> Iterator[int]:
+    """Stop `work` at each of its operations and crash, always in the strict kind too; at which it was."""
+    n = computer.operations(work)
+    assert n > 20
+    start = computer.disk.snapshot()
+    for at in range(1, n + 1):
+        computer.disk.restore(start)
+        if not computer.stopped(work, at, torn=at % 4 < 2):
+            continue  # threads may do it in fewer operations than they did the first time
+        stopped = computer.disk.snapshot()
+        for number in range(kinds):
+            kind, seed = KINDS[number if number == 0 or kinds == len(KINDS) else 1 + at % 3]
+            computer.disk.restore(stopped)
+            computer.crash(Random(1000 * seed + at), kind)
+            yield at
+
+
 def opened() -> weft.Run | None:
     """The run as a reader finds it; None if there is none yet, which it must say clearly."""
     try:

@@ -59,12 +59,14 @@ def beside(steps: Iterable[Step], recorded: Iterable[Step]) -> list[Step]:
 
     That is the last value; or the history, where others outside read that (``collect``).
     """
-    known = list(recorded)
-    own = {output: step.loops[0].name for step in known if step.loops for output in step.outputs}
+    known, steps = list(recorded), list(steps)
+    given = {output for step in steps for output in step.outputs}
+    looped = [(output, step) for step in known if step.loops for output in step.outputs]
+    own = {output: step.loops[0].name for output, step in looped if output not in given}
     aliases = {alias.name: alias for step in known for alias in step.aliases}
     views: dict[str, str] = {}
     for step in known:
-        for output in step.outputs if step.loops else ():
+        for output in (output for output in step.outputs if output in own):
             views[output] = output
             for loop in reversed(step.loops):
                 view = f"{views[output]}.last"

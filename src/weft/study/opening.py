@@ -143,7 +143,7 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
         recorded = {step.name: step for step in load_code(directory, old.code)}
         taken = {output for step in graph.order for output in step.outputs}
         added = [s for s in recorded.values() if s.name not in graph.steps and not taken & set(s.outputs)]
-        graph = Graph([*added, *beside(graph.order, added)])
+        graph = Graph([*added, *beside(graph.order, recorded.values())])
         lacking = [n for n in graph.inputs if values is None or n not in values]
     values = {} if values is None else values
     for name in lacking:

@@ -73,12 +73,15 @@ class Survey:
         for track, number in _in_order(opened):
             if track.items(number):
                 track.count_valid(number)
-        looped = [track for track in opened if track.first.loops]
-        lost = -1
-        while lost != (now := sum(track.losses.total(name) for track in looped for name in track.counts)):
-            lost = now  # what is lost blocks later iterations, and so on
-            for track, number in _in_order(looped) if lost else ():
+        lost, now = 0, self._lost(opened) if study.graph.loops else 0
+        while lost != now:  # what is lost blocks later iterations, and so on
+            for track, number in _in_order(opened):
                 track.look(number)
+            lost, now = now, self._lost(opened)
+
+    @staticmethod
+    def _lost(tracks: Iterable[Track]) -> int:
+        return sum(track.losses.total(name) for track in tracks for name in track.counts)
 
     def _groups(self) -> list[Group]:
         """Steps by themselves; those that keep nothing together with the steps that read them."""
@@ -136,16 +139,13 @@ class Survey:
 
 def _in_order(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
     """Every block of some tracks, what it needs before it; in a loop iteration by iteration."""
-    place = 0
-    while place < len(tracks):
-        first = tracks[place]
+    bodies: dict[str, list[Track]] = {}
+    for track in tracks:
+        if track.first.loops:
+            bodies.setdefault(track.first.loops[0].name, []).append(track)
+    for first in tracks:
         loop = first.first.loops[0].name if first.first.loops else ""
-        body = (
-            [t for t in tracks[place:] if t.first.loops and t.first.loops[0].name == loop]
-            if loop
-            else [first]
-        )
-        place += len(body)
+        body = bodies.pop(loop, []) if loop else [first]
         blocks = [(t, number) for t in body for number in range(t.grid.n_blocks if t.grid else 0)]
         if loop:
             axis = {t.group.name: t.first.axes.index(loop) for t in body}
