@@ -56,7 +56,7 @@ def alone(calls: Calls, folder: Path, deadly: Any = None) -> Any:
     return weft.step("y", mapspec="x[i] -> y[i]")(f)
 
 
-@pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], [3, 7], [("node", 1), None]])
+@pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], [("node", 7), None]])
 def test_each_worker_has_one(pool: str, devices: Any, tmp_path: Path) -> None:
     run = meeting(tmp_path, 2).run(
         {"x": range(20)}, backend=pool, n_jobs=2, devices=devices, block_size=1, **QUIET
@@ -121,9 +121,9 @@ def test_workers_that_end_pass_theirs_on(calls: Calls, tmp_path: Path) -> None:
     assert set(run["y"]) <= {"a", "b"}
 
 
-@pytest.mark.parametrize("deadly", [{5}, {0}, {3, 4, 17}, set(range(6))])
+@pytest.mark.parametrize("deadly", [{0}, {3, 4, 17}])
 def test_no_two_live_workers_have_the_same_when_workers_die(
-    processes: str, deadly: set[int], kept: dict[str, Any], calls: Calls, tmp_path: Path
+    processes: str, deadly: set[int], calls: Calls, tmp_path: Path
 ) -> None:
     folder = tmp_path / "held"
     folder.mkdir()
@@ -135,7 +135,6 @@ def test_no_two_live_workers_have_the_same_when_workers_die(
         block_size=3,
         on_error="continue",
         **QUIET,
-        **kept,
     )
     assert {error.index["i"] for error in run.errors} == deadly
     assert {error.cause for error in run.errors} == {"death"}
@@ -148,7 +147,7 @@ def test_other_steps_wait_while_a_suspect_has_the_devices(
     """Each branch has pilots of its own, which would start workers that keep the suspect from its device."""
     folder = tmp_path / "held"
     folder.mkdir()
-    first = alone(calls, folder, {0, 1, 2})
+    first = alone(calls, folder, {0, 1})
 
     def opened(n: int, ctx: weft.Context) -> Any:
         return [ctx.device] * n
@@ -162,7 +161,11 @@ def test_other_steps_wait_while_a_suspect_has_the_devices(
         branches += [
             weft.Step(opened, f"z{k}", mapspec=f"n[j] -> {spec}", name=f"opened{k}"),
             weft.Step(
-                followed, f"w{k}", mapspec=f"{spec} -> w{k}[j, k{k}]", name=f"followed{k}", renames={"z": f"z{k}"}
+                followed,
+                f"w{k}",
+                mapspec=f"{spec} -> w{k}[j, k{k}]",
+                name=f"followed{k}",
+                renames={"z": f"z{k}"},
             ),
         ]
     run = weft.Pipeline([first, *branches]).run(
@@ -173,7 +176,7 @@ def test_other_steps_wait_while_a_suspect_has_the_devices(
         on_error="continue",
         **QUIET,
     )
-    assert run.status["f"]["failed"] == 3
+    assert run.status["f"]["failed"] == 2
     for k in range(4):
         assert set(run[f"w{k}"].ravel()) <= {"a", "b"}
 
@@ -207,7 +210,9 @@ def test_devices_for_some_steps() -> None:
             backend = {"": "sequential", "there": there}
             run = pipe.run({"x": [1, 2]}, backend=backend, n_jobs=n_jobs, **QUIET)
             assert run["there"].tolist() == ["a", "a"] and run["here"].tolist() == [None, None]
-    run = pipe.run({"x": [1, 2]}, backend={"": "loky", "here": "thread_pool"}, devices=["a"], n_jobs=2, **QUIET)
+    run = pipe.run(
+        {"x": [1, 2]}, backend={"": "loky", "here": "thread_pool"}, devices=["a"], n_jobs=2, **QUIET
+    )
     assert run["there"].tolist() == ["a", "a"] and run["here"].tolist() == [None, None]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,53 @@ def test_fluidml_08_reduce_steps_get_labelled_values() -> None:
     assert run["best"] == {"lr": 0.2}
 
 
+@pytest.mark.parametrize("pool", ["thread_pool", "process_pool", "loky"])
+def test_fluidml_09_each_worker_has_a_device_of_its_own(pool: str, tmp_path: Path) -> None:
+    def train(lr: float, ctx: weft.Context) -> Any:
+        me = f"{os.getpid()}-{threading.get_ident()}"
+        (tmp_path / me).touch()
+        until = time.monotonic() + 30
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
+            time.sleep(0.005)
+        return me, ctx.device
+
+    run = weft.step("at", name="train")(train).run(
+        sweep=weft.grid(lr=[0.1, 0.2, 0.3, 0.4]), backend=pool, devices=["cuda:0", "cuda:1"], n_jobs=2,
+        block_size=1, progress=False,
+    )  # fmt: skip
+    assert sorted(dict(run["at"]).values()) == ["cuda:0", "cuda:1"] and len(set(run["at"])) == 2
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_fluidml_09_the_start_method_is_the_users(method: str) -> None:
+    started = weft.step("name", name="started")(_started)
+    run = started.run(backend="process_pool", mp_context=method, n_jobs=2, progress=False)
+    assert run["name"].lower() == f"{method}process"
+
+
+def test_fluidml_09_a_failure_ends_the_run_or_not(backend: str, kept: dict[str, Any]) -> None:
+    """Their ``exit_on_error``, both ways; what follows a failure is blocked, theirs is ``upstream_failed``."""
+
+    def load(n: int) -> int:
+        if n == 2:
+            raise ValueError("two")
+        return n
+
+    steps = [
+        weft.step("data", name="load")(load),
+        weft.step("model", name="train")(lambda data: -data),
+        weft.step("score", name="test")(lambda model: model * 10),
+    ]
+    options = {"sweep": weft.grid(n=[1, 2, 3]), "backend": backend, "n_jobs": 2, "progress": False, **kept}
+    with pytest.raises(weft.StepError, match="two") as caught:
+        weft.Pipeline(steps).run(**options)
+    assert (caught.value.step, caught.value.coords) == ("load", {"n": 2})
+    run = weft.Pipeline(steps).run(on_error="continue", **options)
+    assert [run.status[step]["blocked"] for step in ("load", "train", "test")] == [0, 1, 1]
+    assert [row["state"] for row in run.elements("test")] == ["done", "blocked", "done"]
+    assert run.get("score", missing=0).tolist() == [-10, 0, -30]
+
+
 def test_fluidml_10_a_rerun_executes_only_what_is_new(calls: Calls, tmp_path: Path) -> None:
     def loss(lr: Any) -> Any:
         calls(lr)
@@ -116,6 +167,71 @@ def test_fluidml_10_a_rerun_executes_only_what_is_new(calls: Calls, tmp_path: Pa
     assert run([1, 2], force="Train") == 2
     with pytest.raises(weft.InvalidInput):
         run([1, 2], force="Trian")
+
+
+def test_fluidml_12_states_times_and_lineage_are_recorded(tmp_path: Path) -> None:
+    def trained(data: int, lr: float) -> float:
+        if lr == 0.3:
+            raise ValueError("diverged")
+        return data * lr
+
+    steps = [
+        weft.step("data", name="load")(lambda n: n),
+        weft.step("loss", name="train")(trained),
+        weft.step("best", name="choose", reduce="all")(lambda loss: float(loss.min())),
+    ]
+    begun = time.time()
+    weft.Pipeline(steps, name="study").run(
+        {"n": 10}, sweep=weft.grid(lr=[0.1, 0.3]), run_dir=tmp_path / "run", on_error="continue",
+        backend="sequential", progress=False,
+    )  # fmt: skip
+    run, over = weft.open_run(tmp_path / "run"), time.time()
+    assert [(row["lr"], row["state"]) for row in run.elements("train")] == [(0.1, "done"), (0.3, "failed")]
+    assert (run.status.state, run.status["choose"]["blocked"]) == ("failed", 1)
+    rows = run.attempts()
+    assert [(row["step"], row["state"]) for row in rows] == [
+        ("load", "done"), ("train", "done"), ("train", "failed")
+    ]  # fmt: skip
+    assert all(begun <= row["started"] <= row["started"] + row["seconds"] <= over for row in rows)
+    times = {event["kind"]: event["time"] for event in run.events()}
+    assert begun <= times["run-started"] <= times["job-ended"] <= times["run-ended"] <= over
+    assert [change["reason"] for change in run.history()] == ["start"]
+    made = run.explain("loss", lr=0)
+    assert (made["step"], made["state"], made["coords"]) == ("train", "done", {"lr": 0.1})
+    assert [(given["name"], given["from"]) for given in made["inputs"]] == [
+        ("data", "made by step 'load'"), ("lr", "an input")
+    ]  # fmt: skip
+    assert run.explain("loss", lr=1)["state"] == "failed"
+    assert (run.errors[0].index, run.errors[0].message) == ({"lr": 1}, "diverged")
+
+
+def test_fluidml_14_all_results_the_latest_or_none(calls: Calls, tmp_path: Path) -> None:
+    """A run is a mapping that reads what is asked for: all of it, what comes last, nothing."""
+
+    def steps(keep: bool) -> list[Any]:
+        return [
+            weft.step("model", name="train", keep=keep)(lambda lr: lr * 2),
+            weft.step("score", name="test")(lambda model: model + 1),
+        ]
+
+    options = {"sweep": weft.grid(lr=[1, 2]), "backend": "sequential", "progress": False}
+    run = weft.Pipeline(steps(keep=True)).run(**options, run_dir=tmp_path / "all")
+    assert {name: value.tolist() for name, value in run.items()} == {"model": [2, 4], "score": [3, 5]}
+    run = weft.Pipeline(steps(keep=False)).run(**options, run_dir=tmp_path / "latest")
+    assert run["score"].tolist() == [3, 5]
+    with pytest.raises(weft.MissingResult, match="not kept"):
+        run["model"]
+    assert not run.files("results/train") and run.files("results/test")
+    loop = weft.Loop([weft.step("loss")(lambda loss: loss / 2)], n_iterations=3, name="epoch")
+    run = weft.Pipeline([loop])(loss=8.0)
+    assert run["loss"].tolist() == [4.0, 2.0, 1.0] and run.isel("loss", epoch=-1) == 1.0
+    for path in (tmp_path / "all" / "results").rglob("*.weft"):
+        path.unlink()
+    assert sorted(weft.open_run(tmp_path / "all")) == ["model", "score"]  # names alone read no result
+
+
+def _started() -> str:
+    return type(multiprocessing.current_process()).__name__
 
 
 def _alone(p: int) -> int:

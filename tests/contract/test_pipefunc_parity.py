@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,6 +74,39 @@ def test_pipefunc_05_axes_added_to_an_existing_pipeline() -> None:
     assert pipeline(x=[1, 2, 3], k=10)["total"] == 60
     run = pipeline.vary("k")(x=[1, 2, 3], k=[1, 10])
     assert run["y"].tolist() == [[1, 2, 3], [10, 20, 30]] and run["total"].tolist() == [6, 60]
+
+
+def test_pipefunc_06_nested_joined_parts_fused_and_variants(calls: Calls) -> None:
+    clean = weft.step("y", mapspec="x[i] -> y[i]", name="clean")(lambda x, k=1: calls("clean") or x + k)
+    scale = weft.step("z", mapspec="y[i] -> z[i]", name="scale")(lambda y: 10 * y)
+    total = weft.step("total")(lambda z: int(z.sum()))
+    worst = weft.step("worst")(lambda z: int(z.min()))
+    first, second = weft.Pipeline([clean, scale]), weft.Pipeline([total, worst])
+    joined = first | second
+    assert list(joined.steps) == ["clean", "scale", "total", "worst"] and joined(x=[1, 2])["total"] == 50
+    with pytest.raises(weft.WiringError, match="'clean'"):
+        joined | first
+
+    calls.take()
+    part = joined.subpipeline("worst")
+    assert list(part.steps) == ["clean", "scale", "worst"] and part(x=[1, 2])["worst"] == 20
+    assert list(joined.subpipeline("y").steps) == ["clean"] and list(joined.from_step("scale").steps) == [
+        "scale", "total", "worst"
+    ]  # fmt: skip
+
+    nested = joined.nest("z", "prepare")
+    assert list(nested.steps) == ["prepare", "total", "worst"] and "y" not in nested(x=[1, 2])
+    assert nested.steps["prepare"].mapspec == "x[i] -> z[i]" and nested(x=[1, 2], k=2)["total"] == 70
+    whole = joined.nest(["total", "worst"], "all")
+    assert list(whole.steps) == ["all"] and dict(whole(x=[1, 2])) == {"total": 50, "worst": 20}
+
+    groups = {step.name: step.group for step in joined.plan({"x": [1, 2]}).steps}
+    assert groups["clean"] == groups["scale"] == ("clean", "scale") and groups["total"] == ("total",)
+
+    other = weft.step("z", mapspec="y[i] -> z[i]", name="cube")(lambda y: y**3)
+    assert joined.replace("scale", other)(x=[1, 2])["total"] == 35 and joined(x=[1, 2])["total"] == 50
+    variants = {step.name: joined.replace("z", step)(x=[1, 2])["worst"] for step in (scale, other)}
+    assert variants == {"scale": 20, "cube": 8}
 
 
 def test_pipefunc_07_annotations_are_checked() -> None:
@@ -207,3 +241,44 @@ def test_pipefunc_15_failures_are_kept_and_reproduced(kept: dict[str, Any], back
     assert len(run.errors) == 1
     with pytest.raises(ValueError, match="seven"):
         run.errors[0].reproduce()
+
+
+def test_pipefunc_16_caching_across_runs(
+    backend: str, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEFT_CACHE", str(tmp_path / "cache"))
+
+    def expensive(x: int) -> int:
+        calls(x)
+        return x * x
+
+    step = weft.step("y", mapspec="x[i] -> y[i]", cache=True)(expensive)
+    options = {"backend": backend, "n_jobs": 2, "progress": False}
+    assert step.run({"x": [1, 2, 3]}, run_dir=tmp_path / "first", **options)["y"].tolist() == [1, 4, 9]
+    assert sorted(calls.take()) == ["1", "2", "3"]
+    assert step.run({"x": [3, 4, 1]}, run_dir=tmp_path / "second", **options)["y"].tolist() == [9, 16, 1]
+    assert calls.take() == ["4"]
+    again = weft.Pipeline([step]).run({"x": [4, 2]}, **options)
+    assert again["y"].tolist() == [16, 4] and not calls.take()
+
+
+def test_pipefunc_16_steps_are_profiled_also_when_parallel(backend: str, kept: dict[str, Any]) -> None:
+    def build(n: int) -> int:
+        until = time.perf_counter() + 0.01
+        while time.perf_counter() < until:
+            pass
+        return int(np.ones(n, np.uint8).sum())
+
+    big = 100 << 20
+    steps = [
+        weft.step("y", mapspec="n[i] -> y[i]", name="build")(build),
+        weft.step("s", name="sum")(lambda y: int(y.sum())),
+    ]
+    run = weft.Pipeline(steps).run(
+        {"n": [1, big, 1]}, backend=backend, n_jobs=2, block_size=1, progress=False, **kept
+    )
+    rows = run.attempts("build")
+    assert len(rows) == 3 and all(row["seconds"] >= 0.01 for row in rows)
+    assert run.attempts("build", i=1)[0]["peak_memory"] > big
+    assert [row["step"] for row in run.attempts()] == ["build"] * 3 + ["sum"]
+    assert run.status["build"]["seconds"] >= 0.03

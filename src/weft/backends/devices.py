@@ -59,7 +59,8 @@ def checked(given: Any, *, sent: bool = False) -> tuple[Any, ...]:
         return ()
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)) or not len(given):
         raise InvalidInput(
-            f"devices is a list with one for each worker, such as devices=['cuda:0', 'cuda:1']; got {given!r}."
+            "devices is a list with one for each worker, such as devices=['cuda:0', 'cuda:1']; got "
+            f"{given!r}."
         )
     for one in given if sent else ():
         try:
