@@ -204,7 +204,8 @@ class Pipeline:
         shared
             Make directories for a group (umask and setgid) instead of for the user alone.
         **backend_options
-            For the backend, which refuses what it does not know.
+            For the backend, or that of ``""``, which refuses what it does not know: ``devices=["cuda:0", …]``
+            (one for each worker, as ``ctx.device``), ``mp_context=``, ``initializer=``, ``initargs=``.
 
         Raises
         ------

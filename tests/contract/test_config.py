@@ -208,3 +208,20 @@ def test_what_cannot_be_configured_is_refused() -> None:
         weft.Pipeline([alone]).run({"k": 3})
     with pytest.raises(weft.InvalidInput, match=r"Some points lack 'f\.b'"):
         weft.Pipeline([weft.step("y", name="f", config=[{"a": 1, "b": 2}, {"a": 1}])(lambda a, b: a)])()
+
+
+def test_the_leaves_of_a_config_are_coordinates_of_their_own() -> None:
+    optimisers = [{"name": "sgd", "lr": [0.1, 0.2], "decay": {"rate": [5]}}, {"name": "adam"}]
+    train = weft.Step(
+        lambda opt: f"{opt['name']} {opt.get('lr')}", "loss", name="train", config={"opt": optimisers}
+    )
+    run = weft.Pipeline([train]).run()
+    exported = run.to_xarray("loss")
+    assert exported["train.opt.name"].values.tolist() == ["sgd", "sgd", "adam"]
+    assert exported["train.opt.lr"].values.tolist() == [0.1, 0.2, None]
+    assert exported["train.opt.decay.rate"].values.tolist() == [5, 5, None]
+    assert run.to_dataframe("loss")["train.opt.name"].tolist() == ["sgd", "sgd", "adam"]
+    assert run.sel("loss", **{"train.opt.name": "adam"}) == "adam None"
+    assert len(run.elements("train", sel={"train.opt.name": "sgd"})) == 2
+    with pytest.raises(weft.InvalidInput, match="no coordinate"):
+        run.sel("loss", **{"train.opt.size": 3})

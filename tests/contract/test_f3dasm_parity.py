@@ -285,3 +285,18 @@ def test_f3dasm_16_large_outputs_of_iterations_load_when_asked(tmp_path: Path) -
     row = Experiments.open(tmp_path / "r")[-1]
     assert row["t"] == 2 and isinstance(row["field"], weft.Lazy)
     assert row["field"].load().shape == (2000,) and row["mean"] == 999.5
+
+
+def test_f3dasm_15_rows_are_given_as_a_data_frame() -> None:
+    pd = pytest.importorskip("pandas", reason="needs weft[labels]")
+    half = weft.step("half", mapspec="x[row] -> half[row]", name="halve")(lambda x: x / 2)
+    small = weft.step("small")(lambda half: bool((half < 1).all()))
+    loop = weft.Loop([half, small], n_iterations=9, name="t", carry={"x": "half"}, until="small")
+    run = weft.Pipeline([loop]).run(pd.DataFrame({"x": [8.0, 1.0]}), **HERE)
+    assert run["half"].tolist() == [[4.0, 0.5], [2.0, 0.25], [1.0, 0.125], [0.5, 0.0625]]
+    assert run.isel("half", t=-1).tolist() == [0.5, 0.0625] and run.sel("half", x=8.0).tolist() == [
+        4,
+        2,
+        1,
+        0.5,
+    ]

@@ -13,6 +13,7 @@ from weft.plan.blocks import Positions
 from weft.study.arrays import Values
 from weft.study.ends import absent
 from weft.study.ends import positions as all_positions
+from weft.study.labels import leaves
 from weft.study.study import Study
 
 
@@ -46,13 +47,18 @@ def by_value(values: Values, what: str, axes: Sequence[str], wanted: Mapping[str
     for label, value in wanted.items():
         label = values.study.graph.firsts.get(label, label)
         given = inputs.get(label)
+        held = None if given is None else values.whole(label).array() if given.axes else None
+        for name, other in inputs.items() if given is None else ():
+            if len(other.axes) == 1 and label.startswith(f"{name}."):  # a part of a config
+                held = leaves(name, values.whole(name).array()).get(label)
+                given = None if held is None else other
         if given is None or len(given.axes) != 1 or given.axes[0] not in axes:
             labels = [n for n, v in inputs.items() if len(v.axes) == 1 and v.axes[0] in axes]
             raise InvalidInput(
                 f"{what!r} has no coordinate {label!r}. Its coordinates: {', '.join(labels) or 'none'}."
             )
         axis = given.axes[0]
-        places = _matching(label, values.whole(label).array(), value)
+        places = _matching(label, held, value)
         found[axis] = places if axis not in found else _both(found[axis], places)
     return found
 

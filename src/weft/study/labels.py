@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from weft.values.columns import objects, pack
+
 Array = np.ndarray[Any, Any]
 Placed = Mapping[str, tuple[Sequence[str], Array]]  # the axes along which an array lies, and the array
 
@@ -32,6 +34,18 @@ def dims(name: str, axes: Sequence[str], array: Array) -> tuple[str, ...]:
     return (*axes, *(f"{name}_d{k}" for k in range(array.ndim - len(axes))))
 
 
+def leaves(name: str, array: Array) -> dict[str, Array]:
+    """The parts of values that are all dicts, by names such as ``train.opt.lr``; None where one lacks it."""
+    if array.ndim != 1 or array.dtype != object or not all(isinstance(v, Mapping) for v in array):
+        return {}
+    found: dict[str, Array] = {}
+    for key in dict.fromkeys(key for value in array for key in value):
+        part = pack([value.get(key) for value in array], live=True).to_array()
+        inner = objects([{} if value is None else value for value in part]) if part.dtype == object else part
+        found |= leaves(f"{name}.{key}", inner) or ({f"{name}.{key}": part} if part.ndim == 1 else {})
+    return found
+
+
 def coordinates(inputs: Placed, taken: Iterable[str] = ()) -> dict[str, Any]:
     """Coordinates for xarray, of inputs; the only one on an axis is its index too.
 
@@ -44,6 +58,7 @@ def coordinates(inputs: Placed, taken: Iterable[str] = ()) -> dict[str, Any]:
     for name, (axes, array) in inputs.items():
         if name not in taken:
             found[name] = (dims(name, axes, array), array)
+            found |= {leaf: (tuple(axes), part) for leaf, part in leaves(name, array).items()}
         alone = sum(tuple(other) == tuple(axes) for other, _ in inputs.values()) == 1
         if len(axes) == 1 and axes[0] not in taken and alone and array.ndim == 1 and _indexable(array):
             found[axes[0]] = (tuple(axes), array)
@@ -57,7 +72,8 @@ def columns(axes: Sequence[str], shape: tuple[int, ...], inputs: Placed, arrays:
     for place, axis in enumerate(axes):
         if axis not in labelled:
             found[axis] = _spread(np.arange(shape[place]), (axis,), axes, shape)
-    for name, (own, array) in [*inputs.items(), *arrays.items()]:
+    inner = {leaf: (own, p) for n, (own, array) in inputs.items() for leaf, p in leaves(n, array).items()}
+    for name, (own, array) in [*inputs.items(), *inner.items(), *arrays.items()]:
         found[name] = _spread(cells(array, len(own)), own, axes, shape)
     return found
 

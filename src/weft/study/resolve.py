@@ -85,7 +85,7 @@ def _mapping(given: Any) -> dict[str, Any]:
         if bad:
             raise InvalidInput(f"Inputs are given by name, got the key {bad[0]!r}.")
         return dict(given)
-    if type(given).__module__.startswith("pandas.") and hasattr(given, "columns"):
+    if type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "columns"):
         return {str(name): given[name] for name in given.columns}
     raise InvalidInput(f"inputs is a mapping of names to values, or a DataFrame; got {type(given).__name__}.")
 
