@@ -390,8 +390,8 @@ class Pipeline:
         return draw(self.graph, kind)
 
     def __repr__(self) -> str:
-        from weft.plan.wording import lines, said
+        from weft.plan.wording import lines
 
-        inputs = ", ".join(said(self.graph, name) for name in self.graph.inputs) or "none"
+        inputs = ", ".join(self.graph.said(name) for name in self.graph.inputs) or "none"
         head = f"<Pipeline {self.name!r}: {len(self.graph.order)} steps; inputs {inputs}>"
         return "\n".join([head, *lines(self.graph)])

@@ -110,6 +110,19 @@ def test_death_in_a_later_step_of_a_chain(processes: str, calls: Calls) -> None:
     assert caught.value.step == "f" and caught.value.index == {"i": 2}
 
 
+def ready() -> None:
+    os.environ["WEFT_TEST_READY"] = "yes"
+
+
+def test_what_runs_alone_is_initialized_too(processes: str, calls: Calls) -> None:
+    kill = deadly(calls, 2)
+    step = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: (os.environ["WEFT_TEST_READY"], kill(x)))
+    run = weft.Pipeline([step]).run(
+        {"x": [0, 1, 2, 3]}, backend=processes, on_error="continue", initializer=ready, block_size=4, **QUIET
+    )
+    assert [(error.index["i"], error.cause) for error in run.errors] == [(2, "death")]
+
+
 def test_a_run_goes_on_after_deaths(processes: str, calls: Calls, tmp_path: Path) -> None:
     step = weft.step("y", mapspec="x[i] -> y[i]")(deadly(calls, 2, only_first=2))
     pipe = weft.Pipeline([step])

@@ -162,3 +162,18 @@ def test_steps_wait_within_a_loop_without_data() -> None:
     )
     assert run["y"].tolist() == [1, 2]
     assert seen.index("a0") < seen.index("y0") and seen.index("a1") < seen.index("y1")
+
+
+def test_a_step_waits_for_a_whole_loop_without_data(tmp_path: Path) -> None:
+    calls = Calls(tmp_path / "calls")
+
+    def step(x: int) -> int:
+        calls("step")
+        return x + 1
+
+    def report() -> int:
+        return len(calls.made())
+
+    loop = weft.Loop([weft.Step(step, "y", name="step")], n_iterations=3, name="t", carry={"x": "y"})
+    pipe = weft.Pipeline([weft.Step(report, "n", after="t", name="report"), loop])
+    assert pipe.run({"x": 0}, backend="sequential")["n"] == 3

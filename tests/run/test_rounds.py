@@ -62,6 +62,19 @@ def test_a_table_has_the_iterations_that_there_are() -> None:
     assert frame["t"].tolist() == [0, 1, 2, 3] and frame["half"].tolist() == [4.0, 2.0, 1.0, 0.5]
 
 
+def test_a_table_has_no_rows_for_what_never_ran() -> None:
+    swept = halving().run(sweep=weft.grid(x=[8.0, 1.0]), **HERE)
+    frame = swept.to_dataframe("half", "small", "end")
+    assert frame["x"].tolist() == [8.0] * 4 + [1.0] and frame["t"].tolist() == [0, 1, 2, 3, 0]
+    assert frame["half"].tolist() == [4.0, 2.0, 1.0, 0.5, 0.5] and frame["end"].tolist() == [0.5] * 5
+    assert frame["small"].dtype == bool
+    ask = weft.step("q", name="ask", mapspec="... -> q[i]")(lambda known: [*known, 1])
+    tell = weft.step("told")(lambda q: [int(v) for v in q])
+    loop = weft.Loop([ask, tell], n_iterations=3, name="r", carry={"known": "told"})
+    frame = weft.Pipeline([loop]).run({"known": []}, **HERE).to_dataframe("q")
+    assert frame.to_dict("list") == {"i": [0, 0, 1, 0, 1, 2], "r": [0, 1, 1, 2, 2, 2], "q": [1] * 6}
+
+
 def test_what_made_a_value_is_told_by_iteration() -> None:
     run = halving().run({"x": 8.0}, **HERE)
     told = [str(run.explain("half", t=t)) for t in (0, 2)]
@@ -106,3 +119,16 @@ def test_labels_and_contexts_have_the_value_that_a_loop_begins_with() -> None:
     loop = weft.Loop([weft.Step(double, "x")], n_iterations=2, name="round")
     pipe = weft.Pipeline([loop, weft.Step(best, "best", reduce="all")])
     assert pipe.run(sweep=weft.grid(x=[1, 10]), **HERE)["best"] == 10
+
+
+def test_another_first_value_of_what_a_loop_makes_is_a_change(tmp_path: Path) -> None:
+    pipe = weft.Pipeline([weft.Loop(weft.step("x", name="up")(lambda x, k: x + k), n_iterations=3, name="t")])
+    pipe.run({"x": 1, "k": 1}, run_dir=tmp_path / "r", **HERE)
+    with pytest.raises(weft.RunMismatch, match="input 'x' changed"):
+        pipe.run({"x": 2, "k": 1}, run_dir=tmp_path / "r", **HERE)
+    run = pipe.run({"x": 2, "k": 1}, run_dir=tmp_path / "r", on_change="rerun", **HERE)
+    assert run["x"].tolist() == [3, 4, 5]
+    assert pipe.run({"k": 1}, run_dir=tmp_path / "r", **HERE)["x"].tolist() == [3, 4, 5]
+    for inputs in ({"k": 1}, {"x": 1, "k": 1, "z": 1}):
+        with pytest.raises(weft.InvalidInput, match=r"input 'x' of step 'up' is missing|Inputs: x, k"):
+            pipe.run(inputs, **HERE)

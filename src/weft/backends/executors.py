@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from weft.backends.devices import Slots, checked, held, hold_next
 from weft.backends.following import follow
+from weft.backends.limits import environment, prepare
 
 IDLE_SECONDS = 60  # after which a warm worker gives its memory back
 
@@ -140,7 +141,7 @@ def _start_worker(
     """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    os.environ.update(_thread_limits(n_jobs))
+    prepare(n_jobs)
     follow(driver, initializer, initargs, slots)
 
 
@@ -184,7 +185,7 @@ class Loky:
             timeout=self.given.get("timeout", IDLE_SECONDS),
             initializer=follow,
             initargs=(os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()), self.slots),
-            env={**_thread_limits(n_jobs), **self.given.get("env", {})},
+            env={**environment(n_jobs), **self.given.get("env", {})},
         )
         if self.slots is not None:
             _slots[pool] = self.slots
@@ -211,13 +212,6 @@ def _let_warm_pools_go() -> None:
 _warm: list[tuple[Any, Executor]] = []
 _warm_lock = threading.Lock()
 _slots: weakref.WeakKeyDictionary[Executor, Slots] = weakref.WeakKeyDictionary()
-
-
-def _thread_limits(n_jobs: int) -> dict[str, str]:
-    """Environment under which numerical libraries of `n_jobs` workers share the cores."""
-    threads = str(max(1, (os.cpu_count() or 1) // n_jobs))
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    return {name: os.environ.get(name, threads) for name in names}
 
 
 class Given:

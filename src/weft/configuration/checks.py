@@ -79,8 +79,9 @@ def check_run(document: Document, options: Mapping[str, Any], graph: Graph) -> N
         try:
             get_backend("loky" if default == "auto" else default, **{name: options[name]})
         except InvalidInput as error:
-            told = f"{name!r} is no option of a run.{nearest(name, known)} {error}"
-            raise document.refusal((*place, name), told) from error
+            known_there = get_backend("loky" if default == "auto" else default).options
+            told = "" if name in known_there else f"{name!r} is no option of a run.{nearest(name, known)} "
+            raise document.refusal((*place, name), f"{told}{error}") from error
 
 
 def check_backend(document: Document, place: Place, given: Any) -> None:

@@ -82,6 +82,15 @@ class Attention:
             if other.grid is None or other.ready:
                 self.wake(other)
 
+    def tell_end(self, track: Track) -> None:
+        """Have those outside a loop look at what waits for iterations that will never be; its body sees itself."""
+        ended, track.ended = track.ended, []
+        for need, other in self.readers[track] if ended else ():
+            if other.grid is not None and not set(other.first.loops) & set(track.first.loops):
+                self._reconsider(other, need, track, ended)
+                if other.ready:
+                    self.wake(other)
+
     @staticmethod
     def _reconsider(other: Track, need: Need, track: Track, numbers: Sequence[int]) -> None:
         assert other.grid is not None
@@ -92,6 +101,7 @@ class Attention:
         if not track.grid.n_blocks:
             for waiting in range(other.grid.n_blocks):
                 other.consider(waiting)
+        seen: set[tuple[tuple[int, int] | None, ...]] = set()
         for number in numbers or track.settled.nonzero()[0].tolist():
             if not track.settled[number]:
                 continue
@@ -103,6 +113,10 @@ class Attention:
             if need.coarse:
                 spans[need.coarse.axis] = need.coarse.runs(*spans[need.coarse.of])
                 shared.append(need.coarse.axis)
-            part = other.grid.covering([spans.get(a) if a in shared else None for a in other.first.axes])
+            box = tuple(spans.get(a) if a in shared else None for a in other.first.axes)
+            if box in seen:  # many blocks of one may be behind the same of the other
+                continue
+            seen.add(box)
+            part = other.grid.covering(box)
             for waiting in other.grid.numbers(part):
                 other.consider(waiting)

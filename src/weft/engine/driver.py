@@ -176,6 +176,7 @@ class Driver:
             heapq.heappop(track.ready)
             if not found:
                 self._settled(track, (number,))
+                self.attention.tell_end(track)
                 continue
             items += found
             numbers.append(number)

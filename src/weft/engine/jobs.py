@@ -61,6 +61,8 @@ class Job:
         Steps whose results are not stored.
     driver
         Host and process of the driver, where the worker is another process.
+    threads
+        The cpus that its step asks for; None if it does not, or the user's environment has a say.
     """
 
     token: str
@@ -75,6 +77,7 @@ class Job:
     arguments: tuple[Arguments, ...] | None = None
     unkept: frozenset[str] = frozenset()
     driver: tuple[str, int] | None = None
+    threads: int | None = None
 
 
 @dataclass

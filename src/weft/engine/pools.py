@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weft.backends.following import follow
+from weft.backends.limits import environment, said
 from weft.engine.caching import SHARED
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
 from weft.engine.remote import Place, bundle, hello, run_remote
 from weft.engine.worker import run_job
 from weft.errors import InvalidInput, WeftError
+from weft.model.resources import Resources
 from weft.store.fs import current
 from weft.store.record import RunDirectory
 from weft.study.opening import keep_code
@@ -118,7 +120,9 @@ class Pool:
         if not self.separate:
             return Sent(job, executor.submit(self._run_here, job), self, track, numbers, weight)
         place = self.place()
-        job = replace(job, stop=self.stop_path, driver=(platform.node(), os.getpid()))
+        job = replace(
+            job, stop=self.stop_path, driver=(platform.node(), os.getpid()), threads=self._threads(track)
+        )
         try:
             future = executor.submit(run_remote, place, job)
         except BrokenExecutor as error:
@@ -138,11 +142,17 @@ class Pool:
         given = getattr(self.backend, "given", {})
         prepared = (os.getpid(), given.get("initializer"), given.get("initargs", ()))
         slots = getattr(self.backend, "slots", None)
-        executor = ProcessPoolExecutor(max_workers=1, initializer=follow, initargs=(*prepared, slots))
-        job = replace(
-            job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, driver=(platform.node(), os.getpid())
+        executor = ProcessPoolExecutor(
+            max_workers=1, initializer=follow, initargs=(*prepared, slots), env=environment(self.n_jobs)
         )
+        job = replace(
+            job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, threads=self._threads(track),
+            driver=(platform.node(), os.getpid()),
+        )  # fmt: skip
         return Sent(job, executor.submit(run_remote, place, job), self, track, numbers, 1, mark, executor)
+
+    def _threads(self, track: Any) -> int | None:
+        return None if said() or self.backend.name == "executor" else cpus(track)
 
     def _run_here(self, job: Job) -> Report:
         thread = threading.get_ident()
@@ -189,6 +199,12 @@ class Pool:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+
+
+def cpus(track: Any) -> int | None:
+    """The cpus that each element of a group asks for, if that is the same for all."""
+    asked = track.first.resources
+    return None if asked is None or callable(asked) else Resources.from_any(asked).cpus
 
 
 def died(future: Future[Any]) -> BaseException | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weft.backends.following import alive, running
+from weft.backends.limits import limited
 from weft.engine.caching import SHARED, Shared
 from weft.engine.jobs import Job, Report
 from weft.errors import RunMismatch, StoreError
@@ -138,7 +139,8 @@ def run_remote(place: Place, job: Job) -> Report:
                 for n in study.graph.read_from(study.graph.steps[s])
             }:
                 study.results[name].refresh()
-        report = run_job(study, job, _stopping(job))
+        with limited(job.threads):
+            report = run_job(study, job, _stopping(job))
     except Exception as error:
         report = Report(job.token, problem=error)
     finally:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from weft.engine.pools import Pool, Sent
-from weft.model.resources import Resources
+from weft.engine.pools import Pool, Sent, cpus
 from weft.study.tracks import Track
 
 JOB_SECONDS = 2.0
@@ -33,6 +32,4 @@ def job_size(track: Track, pool: Pool, sent: Iterable[Sent]) -> float:
 
 def weight(track: Track, pool: Pool) -> int:
     """How many of a pool's places a job takes: the cpus that its step asks for."""
-    asked = track.first.resources
-    cpus = None if asked is None or callable(asked) else Resources.from_any(asked).cpus
-    return min(pool.n_jobs, cpus or 1)
+    return min(pool.n_jobs, cpus(track) or 1)

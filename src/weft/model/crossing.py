@@ -77,6 +77,13 @@ class Crossing:
         """The axis along which a step takes another run by run, if there is one."""
         return self.coarse[step.coarse.axis] if step.coarse else None
 
+    def said(self, name: str) -> str:
+        """What users call a name: a loop makes others of it."""
+        alias = self.aliases.get(name)
+        if alias is None:
+            return name.removesuffix(FIRST)
+        return self.base(name) if alias.initial is None else name.removeprefix(f"{alias.axis}.")
+
     def base(self, name: str) -> str:
         """The array that a name stands for: itself, unless it is an alias."""
         while name in self.aliases:

@@ -118,7 +118,7 @@ def body(parts: Iterable[Any]) -> list[Step]:
 def _flat(steps: Iterable[Any]) -> list[Any]:
     """The parts of a body: those of pipelines in it one by one."""
     found: list[Any] = []
-    for step in steps:
+    for step in [steps] if isinstance(steps, (Step, Loop)) or hasattr(steps, "parts") else steps:
         found += step.parts if hasattr(step, "parts") and hasattr(step, "graph") else [step]
     return found
 

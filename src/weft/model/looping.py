@@ -45,12 +45,16 @@ def lowered(parts: Sequence[Any]) -> list[Step]:
         if isinstance(part, Loop):
             homes |= {output: part.name for step in made for output in step.outputs}
         steps += made
+    inside = {loop.name: tuple(s.name for s in steps if loop in s.loops) for s in steps for loop in s.loops}
     found = []
     for step in steps:
         own = step.loops[0].name if step.loops else ""
         # Inside its loop a name is the current value, outside the last one.
         names = {name: view for name, view in scope.views.items() if homes[name] != own}
-        found.append(_read_as(step, names, scope.aliases, names))
+        step = _read_as(step, names, scope.aliases, names)
+        if not inside.keys().isdisjoint(step.after):  # after a loop: after all of its body
+            step = step.replace(after=[n for name in step.after for n in inside.get(name, (name,))])
+        found.append(step)
     return found
 
 

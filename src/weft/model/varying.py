@@ -120,7 +120,9 @@ def _with_defaults(graph: Graph, name: str, values: Sequence[Any]) -> Sequence[A
         return values
     default = next((p.default for _, p in graph.inputs[name] if not p.required), DEFAULT)
     if default is DEFAULT:
-        raise InvalidInput(f"Some points lack {name!r}, which has no default. Give it in each of them.")
+        raise InvalidInput(
+            f"Some points lack {graph.said(name)!r}, which has no default. Give it in each of them."
+        )
     return [default if value is DEFAULT else value for value in values]
 
 

@@ -166,7 +166,7 @@ def check_annotations(graph: Graph) -> None:
                 continue
             if not fits(produced, p.annotation):
                 raise WiringError(
-                    f"Step {made.name!r} returns {_plain(produced)} as {p.name!r}, but step "
+                    f"Step {made.name!r} returns {_plain(produced)} as {graph.said(p.name)!r}, but step "
                     f"{step.name!r} takes {_plain(p.annotation)}. Change one of the annotations, or the "
                     "wiring."
                 )

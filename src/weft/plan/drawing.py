@@ -10,7 +10,7 @@ from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.model.step import Step, nearest
 from weft.plan.picture import svg
-from weft.plan.wording import Layers, edges, layered, made, named, said, taken
+from weft.plan.wording import Layers, edges, layered, made, named, taken
 
 KINDS = ("mermaid", "text", "html")
 
@@ -109,7 +109,7 @@ class _Row:
 
 
 def _text(graph: Graph) -> str:
-    inputs = ", ".join(named(said(graph, name), graph.axes.get(name, ())) for name in graph.inputs) or "none"
+    inputs = ", ".join(named(graph.said(name), graph.axes.get(name, ())) for name in graph.inputs) or "none"
     rows = list(_rows(graph, layered(graph), 0, ""))
     names = max((len(row.frame) + len(row.name) for row in rows), default=0)
     width = min(48, max((len(row.taken) for row in rows), default=0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from weft.model.graph import Graph
-from weft.model.iterations import FIRST, Iterations
+from weft.model.iterations import Iterations
 from weft.model.mapspec import ArraySpec
 from weft.model.step import Step
 
@@ -87,18 +87,10 @@ def _round(graph: Graph, body: list[Step], level: int) -> Round:
     for name in (p.name for step in body for p in step.inputs):
         while (alias := graph.aliases.get(name)) is not None and alias.initial is not None:
             if alias.axis == loop.name:
-                own, update = said(graph, name), graph.base(alias.of)
+                own, update = graph.said(name), graph.base(alias.of)
                 carried[own] = own if own == update else f"{own} ← {update}"
             name = alias.initial
     return Round(loop, _layered(graph, body, level + 1), tuple(carried.values()))
-
-
-def said(graph: Graph, name: str) -> str:
-    """What users call a name."""
-    alias = graph.aliases.get(name)
-    if alias is None:
-        return name.removesuffix(FIRST)
-    return graph.base(name) if alias.initial is None else name.removeprefix(f"{alias.axis}.")
 
 
 def named(name: str, indices: Iterable[str | None]) -> str:
@@ -113,7 +105,7 @@ def taken(graph: Graph, step: Step, name: str) -> str:
 
 
 def _read(graph: Graph, step: Step, name: str, indices: tuple[str | None, ...]) -> str:
-    shown = said(graph, name)
+    shown = graph.said(name)
     while (alias := graph.aliases.get(name)) is not None and alias.initial is None:
         place = graph.axes[alias.of].index(alias.axis)
         name, indices = alias.of, (*indices[:place], "-1", *indices[place:])
@@ -168,7 +160,7 @@ def _ways(graph: Graph, step: Step, name: str) -> Iterator[Edge]:
     if graph.made(name):
         yield Edge(f"step {graph.producer[graph.base(name)].name}", target, label)
     elif name not in graph.loops:
-        yield Edge(f"input {said(graph, name)}", target, label)
+        yield Edge(f"input {graph.said(name)}", target, label)
 
 
 def spelled(graph: Graph, step: Step) -> str:
@@ -181,7 +173,7 @@ def spelled(graph: Graph, step: Step) -> str:
         found = []
         for array in specs:
             indices = tuple(index for index in array.indices if index not in own)
-            found.append(ArraySpec(said(graph, array.name), indices, array.ragged and len(indices) > 1))
+            found.append(ArraySpec(graph.said(array.name), indices, array.ragged and len(indices) > 1))
         return found
 
     inputs = [a for a in arrays(step.spec.inputs) if a.indices and a.name not in graph.coarse]
@@ -193,7 +185,7 @@ def spelled(graph: Graph, step: Step) -> str:
 
 
 def _inputs(graph: Graph, step: Step) -> str:
-    return ", ".join(dict.fromkeys(said(graph, p.name) for p in step.inputs))
+    return ", ".join(dict.fromkeys(graph.said(p.name) for p in step.inputs))
 
 
 def rows(graph: Graph) -> Iterator[dict[str, str]]:

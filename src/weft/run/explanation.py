@@ -12,7 +12,6 @@ import numpy as np
 from weft.engine.failures import brief
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
-from weft.plan.wording import said
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
 from weft.study.arguments import Fetcher, place
@@ -135,7 +134,7 @@ def _input(
 ) -> dict[str, Any]:
     """One argument: its value and digest where they are known, and where it comes from."""
     name, graph = parameter.name, study.graph
-    row: dict[str, Any] = {"name": said(graph, name), "value": None, "digest": "", "from": ""}
+    row: dict[str, Any] = {"name": graph.said(name), "value": None, "digest": "", "from": ""}
     if step.is_bound(parameter):
         value = step.bound_value(parameter)
         return {**row, "value": brief(value), "digest": digest(value), "from": "bound to the step"}

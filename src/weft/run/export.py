@@ -13,6 +13,7 @@ import numpy as np
 from weft.errors import InvalidInput
 from weft.run.handle import Handle
 from weft.store.fs import TEMPORARY, current
+from weft.study.ends import absent, positions
 from weft.study.labels import columns, coordinates, dims, filled, needed
 
 
@@ -45,6 +46,8 @@ class Export(Handle):
     def to_dataframe(self, *names: str) -> Any:
         """Results as a tidy `pandas.DataFrame`: a row for each element, columns for inputs and outputs.
 
+        Iterations that a loop ended before, and cells that a row does not have, are no rows.
+
         Parameters
         ----------
         *names
@@ -71,8 +74,17 @@ class Export(Handle):
             for n, given in study.inputs.items()
             if given.axes and set(given.axes) <= set(axes) and n not in names
         }
+        behind = {name: (axes_of[name], gone) for name in names if (gone := self._absent(name)) is not None}
+        for name in behind:
+            held = self._assembled(name)
+            if not held.n_missing:  # nothing is left to fill, so the values keep their type
+                arrays[name] = np.ma.getdata(held.array())
         placed = {name: (axes_of.get(name, ()), array) for name, array in arrays.items()}
-        return pd.DataFrame(columns(axes, shape, inputs, placed))
+        frame = pd.DataFrame(columns(axes, shape, inputs, placed))
+        if behind:
+            marks = columns(axes, shape, {}, behind)
+            frame = frame[~np.logical_or.reduce([marks[name] for name in behind])].reset_index(drop=True)
+        return frame
 
     def to_zarr(self, path: str | os.PathLike[str], *names: str) -> None:
         """Write results as a Zarr store, which ``xarray.open_zarr`` opens.
@@ -136,6 +148,17 @@ class Export(Handle):
             else:
                 found[name] = filled(assembled.array())
         return found
+
+    def _absent(self, name: str) -> np.ndarray[Any, Any] | None:
+        """Where a result has no element: behind the end of a loop or of a row; None if it has all."""
+        if not self._assembled(name).absent:
+            return None
+        study = self._sync()
+        axes = study.graph.axes[name]
+        mesh = np.meshgrid(*(positions(study, axis) for axis in axes), indexing="ij")
+        where = {axis: place.reshape(-1) for axis, place in zip(axes, mesh, strict=True)}
+        gone: np.ndarray[Any, Any] = absent(study, name, where, mesh[0].size)
+        return gone.reshape(mesh[0].shape)
 
     def _coordinates(self, used: set[str], taken: set[str]) -> dict[str, Any]:
         """Inputs along the axes that are used."""

@@ -9,6 +9,7 @@ from typing import Any
 from weft.errors import InvalidInput, RunMismatch
 from weft.model.graph import Graph
 from weft.model.identity import code_digest, explain_code
+from weft.model.iterations import FIRST
 from weft.model.step import Step, nearest
 from weft.store.record import Change, StepRecord
 from weft.store.results import CommitStore, Results
@@ -91,7 +92,7 @@ def differences(old: StepRecord, new: StepRecord) -> tuple[str, ...]:
         found.append(f"code of {', '.join(changed)}" if changed else "code or options of the step")
     for name in sorted({*old.parts, *new.parts}):
         if old.parts.get(name) != new.parts.get(name):
-            found.append("the seed" if name == "seed" else f"input {name!r}")
+            found.append("the seed" if name == "seed" else f"input {name.removesuffix(FIRST)!r}")
     return tuple(found)
 
 

@@ -132,7 +132,9 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
     """A part of the recorded pipeline, completed by recorded steps and inputs that it lacks."""
     if old is None:
         return graph, given
-    values = dict(given) if isinstance(given, Mapping) else given
+    values: Any = given
+    if isinstance(given, Mapping):  # what is given under a name that a loop makes is not lacking
+        values = {graph.firsts.get(name, name): value for name, value in given.items()}
     lacking = (
         [n for n in graph.inputs if not isinstance(values, dict) or n not in values]
         if values is None or isinstance(values, dict)

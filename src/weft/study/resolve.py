@@ -54,6 +54,7 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
     if missing:
         name = missing[0]
         where = ", ".join(step.name for step, _ in graph.inputs[name])
+        name = graph.said(name)
         raise InvalidInput(
             f"The input {name!r} of step {where!r} is missing."
             f"{nearest(name, [v for v in values if v not in graph.inputs])} "
@@ -95,7 +96,7 @@ def _wanted_injection(graph: Graph, name: str) -> bool:
 
 
 def _listed(graph: Graph) -> str:
-    return ", ".join(graph.inputs) or "none"
+    return ", ".join(map(graph.said, graph.inputs)) or "none"
 
 
 def _mapped(name: str, value: Any, depth: int) -> tuple[Any, tuple[int, ...]]:
@@ -115,7 +116,7 @@ def _check_whole(graph: Graph, name: str, value: Any) -> None:
         return
     for step, parameter in graph.inputs.get(name, []):
         if parameter.annotation is not parameter.__class__ and scalar_annotation(parameter.annotation):
-            kind = getattr(parameter.annotation, "__name__", parameter.annotation)
+            kind, name = getattr(parameter.annotation, "__name__", parameter.annotation), graph.said(name)
             raise InvalidInput(
                 f"step {step.name!r} takes {name!r} as one {kind}, but was given a {type(value).__name__} of "
                 f"{len(value)}. "

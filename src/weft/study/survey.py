@@ -10,7 +10,7 @@ import numpy as np
 
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import Group, fuse, needs, unkept
-from weft.store.commits import DONE, FAILED
+from weft.store.commits import DONE, FAILED, SKIPPED
 from weft.study.arguments import Fetcher
 from weft.study.arrays import Assembled
 from weft.study.coarse import in_storage
@@ -71,7 +71,7 @@ class Survey:
                 for count in track.counts.values():
                     count.total = track.total()
         for track, number in _in_order(opened):
-            if track.items(number):
+            if not track.settled[number] and track.items(number):
                 track.count_valid(number)
         lost, now = 0, self._lost(opened) if study.graph.loops else 0
         while lost != now:  # what is lost blocks later iterations, and so on
@@ -127,9 +127,13 @@ class Survey:
             return
         for number in range(track.grid.n_blocks):
             block = track.grid.at(number)
+            local = track.grid.local(block, track.selection)
+            if len(local) and track.skips.get(number) == len(local):
+                yield block, local, np.full(len(local), SKIPPED)
+                continue
             found = track.look(number)[step]
             states = found.done * 1 + found.failed * 2 + found.blocked * 3 + found.skipped * 4
-            yield block, track.grid.local(block, track.selection), states
+            yield block, local, states
 
     def complete(self, step: str) -> bool:
         """Whether every wanted element of a step is done."""

@@ -14,7 +14,7 @@ from weft.plan.blocks import Block, Grid, Positions, positions
 from weft.plan.dataflow import Group, Need, begins, required, unkept
 from weft.store.commits import DONE, BlockState, Commit
 from weft.study.arguments import Fetcher, Item
-from weft.study.ends import absent
+from weft.study.ends import absent, skipped
 from weft.study.losses import Losses, States
 from weft.study.pieces import by_signature, in_turn
 from weft.study.study import Study
@@ -49,6 +49,8 @@ class Track:
         Pilots under way, and the blocks that they turned out to lie in, by token.
     skips
         For each block how many of its elements a loop ended before.
+    ended
+        Blocks that were settled because a loop had ended, and that nobody was told of.
     failed
         Local positions that failed in this session, by step and block number.
     """
@@ -71,6 +73,7 @@ class Track:
     impossible: bool = False
     n_settled: int = 0
     skips: dict[int, int] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
     counted: dict[tuple[str, int], int] = field(default_factory=dict)
     measured: tuple[int, float] = (0, 0.0)
 
@@ -267,14 +270,7 @@ class Track:
         for step in reversed(self.steps) if self.unkept else ():
             if step.name in self.unkept:
                 found[step.name] = self._on_demand(step, found)
-        more = (0 if over is None else int(over.sum())) - self.skips.get(number, 0)
-        if more:
-            self.skips[number] = self.skips.get(number, 0) + more
-            for count in self.counts.values():
-                if self.ragged:  # there never were such elements
-                    count.total = (count.total or 0) - more
-                else:
-                    count.skipped += more
+        self._skipped(number, 0 if over is None else int(over.sum()))
         return found
 
     def _on_demand(self, step: Step, found: Mapping[str, States]) -> States:
@@ -305,7 +301,43 @@ class Track:
             for name, states in found.items():
                 self.counts[name].blocked += int(states.blocked.sum())
                 self._counted(name, number, int(states.done.sum()))
+            if self.skips.get(number) and not self.group.chain:
+                self._end_after(number)
         return []
+
+    def _end_after(self, number: int) -> None:
+        """Settle at once all blocks of iterations that come after one before which their loop ended."""
+        assert self.grid is not None
+        grid, block = self.grid, self.grid.at(number)
+        local = grid.local(block, self.selection)
+        where = dict(zip(self.first.axes, grid.storage(block, local), strict=True))
+        for loop in self.first.loops:
+            over = skipped(self.study, (loop.name,), where, len(local))
+            if over is None or not over.all():
+                continue
+            place = self.first.axes.index(loop.name)
+            later = [slice(index, index + 1) for index in block]
+            later[place] = slice(block[place] + 1, grid.counts[place])
+            for other in grid.numbers(later):
+                if not self.settled[other] and other not in self.out:
+                    self.settled[other] = True
+                    self.n_settled += 1
+                    self.ended.append(other)
+                    self._skipped(other, len(local))  # as many: a block has one position along that axis
+                    for step in self.steps:
+                        if self.counted.get((step.name, other)):
+                            self._counted(step.name, other, 0)
+
+    def _skipped(self, number: int, n: int) -> None:
+        """Count how many elements of a block a loop, or a row, ended before."""
+        more = n - self.skips.get(number, 0)
+        if more:
+            self.skips[number] = n
+            for count in self.counts.values():
+                if self.ragged:  # there never were such elements
+                    count.total = (count.total or 0) - more
+                else:
+                    count.skipped += more
 
     def _done(self, step: Step, grid: Grid, block: Block, local: Positions) -> Any:
         results = self.study.results[step.name]
