@@ -151,8 +151,8 @@ def _total(new: Any) -> float:
 
 def test_loops_nest() -> None:
     inner = weft.Loop([weft.step("s", name="add")(lambda s, a: s + a)], n_iterations=2, name="inner")
-    outer = weft.Loop([inner, weft.step("a2", name="grow")(lambda s, a: a * 10)], n_iterations=3, name="outer",
-                      carry={"a": "a2"})  # fmt: skip
+    grow = weft.step("a2", name="grow")(lambda s, a: a * 10)
+    outer = weft.Loop([inner, grow], n_iterations=3, name="outer", carry={"a": "a2"})
     pipe = weft.Pipeline([outer, weft.step("e")(lambda s, a2: (s, a2))])
     run = pipe.run({"s": 0, "a": 1})
     assert run["s"].tolist() == [[1, 2], [12, 22], [122, 222]]
@@ -282,7 +282,8 @@ def test_a_killed_run_goes_on_in_the_middle_of_an_iteration(tmp_path: Path) -> N
                     os.kill(os.getpid(), 9)
                 return a * 2
 
-            pipe = weft.Pipeline([weft.Loop([first, second], n_iterations=5, name="t", carry={"x": "b"})], name="k")
+            loop = weft.Loop([first, second], n_iterations=5, name="t", carry={"x": "b"})
+            pipe = weft.Pipeline([loop], name="k")
             run = pipe.run({"x": 0}, run_dir=sys.argv[1], flush_seconds=0.01, progress=False, block_size=1)
             print(run["b"].tolist())
             """
@@ -361,8 +362,8 @@ def test_bad_loops_are_refused_when_they_are_built() -> None:
     with pytest.raises(weft.WiringError, match="carry="):
         weft.Pipeline([loop, weft.step("b", name="other")(lambda: 1)])
     with pytest.raises(weft.WiringError, match="has no mapspec"):
-        weft.Pipeline([weft.Loop([weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x), weft.step("x2")(lambda y: y)],
-                                 carry={"x": "x2"})])  # fmt: skip
+        mapped = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)
+        weft.Pipeline([weft.Loop([mapped, weft.step("x2")(lambda y: y)], carry={"x": "x2"})])
     with pytest.raises(weft.InvalidInput, match="counts by itself"):
         weft.Pipeline([loop]).run({"a": 1, "turn": 3})
     with pytest.raises(weft.InvalidInput, match="iteration"):

@@ -31,7 +31,8 @@ def _always_deadly(x: int, t: int) -> int:
 
 
 def counting(step: weft.Step, n: int = 8, **options: Any) -> weft.Pipeline:
-    return weft.Pipeline([weft.Loop([step], n_iterations=n, name="t", carry={"x": "y"}, **options)], name="loop")
+    loop = weft.Loop([step], n_iterations=n, name="t", carry={"x": "y"}, **options)
+    return weft.Pipeline([loop], name="loop")
 
 
 @pytest.mark.parametrize("backend", ["process_pool", "loky"])
@@ -149,7 +150,8 @@ def test_other_backends_for_a_part_of_a_body_later(tmp_path: Path) -> None:
     two = weft.step("y", name="two")(lambda a: a * 2)
     pipe = lambda n: weft.Pipeline([weft.Loop([one, two], n_iterations=n, name="t", carry={"x": "y"})])  # noqa: E731
     pipe(3).run({"x": 0}, run_dir=tmp_path / "r")
-    run = pipe(6).run({"x": 0}, run_dir=tmp_path / "r", backend={"two": "thread_pool", "": "sequential"}, n_jobs=2)
+    backends = {"two": "thread_pool", "": "sequential"}
+    run = pipe(6).run({"x": 0}, run_dir=tmp_path / "r", backend=backends, n_jobs=2)
     assert run["y"].tolist() == [2, 6, 14, 30, 62, 126]
 
 

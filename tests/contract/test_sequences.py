@@ -101,7 +101,8 @@ def expected(x: list[int], ks: list[int], n: int) -> list[Any]:
 VALUES = st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True)
 STEPS = ("value", "total", "forward", "rows", "cells")
 MOVES = st.one_of(
-    st.tuples(st.just("x"), VALUES), st.tuples(st.just("k"), VALUES), st.tuples(st.just("n"), st.integers(1, 4)),
+    st.tuples(st.just("x"), VALUES), st.tuples(st.just("k"), VALUES),
+    st.tuples(st.just("n"), st.integers(1, 4)),
     st.tuples(st.just("interrupt"), st.integers(0, 12)), st.tuples(st.just("reset"), st.sampled_from(STEPS)),
     st.tuples(st.just("resume"), st.none()),
 )  # fmt: skip
@@ -146,7 +147,7 @@ def test_any_sequence_comes_to_the_same(moves: list[tuple[str, Any]], size: Any)
             assert (v, c) == (v_, c_) and np.isclose(z, z_)
         calls = FUSE.take()
         for what, count in calls.items():
-            if what[0] in ("value", "rows"):  # what depends on nothing that may grow runs once, and once a reset
+            if what[0] in ("value", "rows"):  # they depend on nothing that may grow: once, and once a reset
                 assert count <= 1 + resets[what[0]], (what, count)
         before = FUSE.take()
         assert run().ok and not before and not FUSE.take()

@@ -21,7 +21,6 @@ from tests.crash.machine import (
 )
 
 import weft
-from weft.testing.disk import Crash
 
 pytestmark = pytest.mark.crash
 

@@ -83,7 +83,7 @@ class Attention:
                 self.wake(other)
 
     def tell_end(self, track: Track) -> None:
-        """Have those outside a loop look at what waits for iterations that will never be; its body sees itself."""
+        """Have those outside a loop look at theirs, which wait for iterations that will never be."""
         ended, track.ended = track.ended, []
         for need, other in self.readers[track] if ended else ():
             if other.grid is not None and not set(other.first.loops) & set(track.first.loops):

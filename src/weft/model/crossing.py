@@ -158,7 +158,7 @@ class Crossing:
                 own = [axis for axis in self.axes.get(alias.name, ()) if axis != alias.axis]
                 theirs = list(self.axes.get(alias.initial, ()))
                 same = [axis for axis in own if axis in theirs]
-                # Study axes in front may be the carried value's alone: data axes answer each other from behind.
+                # Study axes in front may be the carried value's alone: data axes match from behind.
                 others = zip(
                     reversed([a for a in own if a not in same]),
                     reversed([a for a in theirs if a not in same]),

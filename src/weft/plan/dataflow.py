@@ -39,7 +39,7 @@ class Need:
 class Group:
     """Steps that one job carries an element through, committed together (fusion).
 
-    `chain` is the axis of a loop whose whole body they are: one job carries an element through its iterations.
+    `chain` is the axis of a loop whose whole body they are: a job carries an element through its iterations.
     """
 
     steps: tuple[Step, ...]

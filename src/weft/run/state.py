@@ -77,7 +77,8 @@ def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]]
         left = max(0, (count.total or 0) - over) if known else 0
         steps[name] = {
             "open": left, "queued": 0, "running": 0, "done": count.done, "failed": count.failed,
-            "blocked": count.blocked, "skipped": count.skipped, "total": count.total, "seconds": count.seconds,
+            "blocked": count.blocked, "skipped": count.skipped, "total": count.total,
+            "seconds": count.seconds,
         }  # fmt: skip
     for name, n, begun in sent:
         if name in steps:
