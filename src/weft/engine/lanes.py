@@ -305,7 +305,6 @@ class Lane:
             inner.append(shape)
         return columns, inner, done
 
-
     def made(self, output: str, positions: Sequence[int]) -> Column:
         """The column of one output at some positions, all of them done."""
         place = self.step.outputs.index(output)

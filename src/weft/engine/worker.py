@@ -194,8 +194,7 @@ def _lane(
     sizes = {
         axis: size
         for axis in step.opened
-        if axis != step.ragged
-        and (size := step.sizes.get(axis, study.axes[axis].length)) is not None
+        if axis != step.ragged and (size := step.sizes.get(axis, study.axes[axis].length)) is not None
     }
     call = positional(step, names, control.instances)
     if step.timeout is not None:

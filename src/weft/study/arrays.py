@@ -91,7 +91,6 @@ class Assembled:
             )
         return values
 
-
     def _rows(self, values: list[Any]) -> Any:
         """Nested lists in which the last dimension has what is there, and no more."""
         assert self.present is not None
