@@ -22,18 +22,8 @@ if TYPE_CHECKING:
     from weft.run.run import Run
 
 CONFIGURABLE = frozenset(
-    [
-        "retries",
-        "retry_delay",
-        "timeout",
-        "resources",
-        "resources_scope",
-        "elements_per_job",
-        "resources_variable",
-        "parallelization_mode",
-        "backend",
-        "cache",
-    ]
+    ("retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job")
+    + ("resources_variable", "parallelization_mode", "backend", "cache", "reuse")
 )
 
 
@@ -257,13 +247,14 @@ class Pipeline:
             self.graph, inputs, self.name, o["run_dir"], o["seed"], o["on_change"], o["force"], checked
         )
 
-    def vary(self, *names: str, **axes: str) -> Pipeline:
+    def vary(self, *names: str | Mapping[str, Iterable[str]], **axes: str) -> Pipeline:
         """With study axes, which flow through every step that depends on them, until one reduces them.
 
         Parameters
         ----------
         *names, **axes
-            Inputs with an axis of their own name, the first outermost; inputs with the names of their axes.
+            Inputs with an axis of their own name, the first outermost; inputs with the names of their axes;
+            or a mapping from axes to inputs.
 
         Examples
         --------
@@ -274,7 +265,12 @@ class Pipeline:
           fit: x[i], lr[lr] -> loss[lr, i]
         """
         by_axis: dict[str, list[str]] = {}
-        for name, axis in [*((n, axis_name([n])) for n in names), *axes.items()]:
+        for given in names:
+            if isinstance(given, str):
+                by_axis.setdefault(axis_name([given]), []).append(given)
+            else:
+                by_axis |= {axis: list(inputs) for axis, inputs in given.items()}
+        for name, axis in axes.items():
             by_axis.setdefault(axis, []).append(name)
         return Pipeline(varied(self.graph, by_axis), self.name)
 

@@ -19,7 +19,7 @@ def share(n_jobs: int) -> int:
 
 
 def environment(n_jobs: int) -> dict[str, str]:
-    """What makes the libraries of `n_jobs` workers share the cores; nothing if the user has said something."""
+    """What makes the libraries of `n_jobs` workers share the cores; nothing if the user has a say."""
     # All or nothing: OpenBLAS and MKL have names of their own, which would win over a user's OMP_NUM_THREADS.
     return {} if said() else dict.fromkeys(NAMES, str(share(n_jobs)))
 

@@ -139,6 +139,7 @@ class Step:
     loops: tuple[Iterations, ...] = ()
     aliases: tuple[Alias, ...] = ()
     reads: tuple[tuple[str, str], ...] = ()
+    study: tuple[str, ...] = ()
     coarse: Coarse | None = None
 
     def __post_init__(self) -> None:
@@ -153,7 +154,7 @@ class Step:
                 f"step {self.name!r}: reuse=True keeps the instance of a class with a method run; "
                 f"{default_name!r} is none."
             )
-        for option in ("ignore", "after", "reduce"):
+        for option in ("ignore", "after", "reduce", "study"):
             value = getattr(self, option)
             object.__setattr__(self, option, (value,) if isinstance(value, str) else tuple(value))
         if isinstance(self.output_name, list):

@@ -154,7 +154,10 @@ def _carry(graph: Graph, step: Step, carried: Mapping[str, tuple[str, ...]], ord
         replace(alias, initial_axes=(*carried.get(alias.initial or "", ()), *alias.initial_axes))
         for alias in step.aliases
     )
-    return step.replace(mapspec=MapSpec(tuple(inputs), outputs), reduce=left, aliases=aliases)
+    return step.replace(
+        mapspec=MapSpec(tuple(inputs), outputs), reduce=left, aliases=aliases,
+        study=dict.fromkeys((*incoming, *step.study)),
+    )  # fmt: skip
 
 
 def _indices(step: Step, output: str) -> tuple[str | None, ...]:

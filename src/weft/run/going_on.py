@@ -57,7 +57,7 @@ class GoingOn(Handle):
             if name in options:
                 raise InvalidInput(f"resume goes on where the run is; {name!r} cannot be given.")
         if pipeline is not None:
-            self._check_varied(pipeline.graph, options.get("inputs") or {})
+            pipeline = self._varied(pipeline, options.get("inputs") or {})
         if self.path is not None and pipeline is not None:
             made: Self = pipeline.run(options.pop("inputs", None), run_dir=self.path, **options)
             return made
@@ -180,23 +180,31 @@ class GoingOn(Handle):
                 found[later] = None
         return tuple(found)
 
-    def _check_varied(self, graph: Graph, given: Any) -> None:
-        """Refuse a pipeline that would take whole what the run varies: it would be called with the list."""
-        graph, _, configs = configured(graph)
-        found = {}
+    def _varied(self, pipeline: Any, given: Any) -> Any:
+        """A pipeline with the run's study axes where it lacks them.
+
+        Raises
+        ------
+        InvalidInput
+            If it would take whole what lies along a data axis: it would be called with the list.
+        """
+        graph, _, configs = configured(pipeline.graph)
+        study = {axis for step in self._study.graph.order for axis in step.study}
+        axes: dict[str, list[str]] = {}
         for name in graph.inputs:
             recorded = self._study.graph.axes.get(name, ())
-            more = len(recorded) - len(graph.axes.get(name, ()))
-            if more > 0 and name in self._study.inputs and name not in given and name not in configs:
-                found[name] = recorded[0]
-        if found:
-            ordered = sorted(found, key=lambda name: list(self._study.axes).index(found[name]))
-            cure = ", ".join(f'{name}="{found[name]}"' for name in ordered)
-            raise InvalidInput(
-                f"The run varies {ordered[0]!r} along the axis {found[ordered[0]]!r}; the pipeline takes it "
-                f"whole. Go on with pipeline.vary({cure}), or call pipeline.run(...) again with its sweep in "
-                "this run_dir."
-            )
+            more = recorded[: max(0, len(recorded) - len(graph.axes.get(name, ())))]
+            if not more or name not in self._study.inputs or name in given or name in configs:
+                continue
+            if not set(more) <= study:
+                raise InvalidInput(
+                    f"In the run {name!r} lies along the axis {more[0]!r}; the pipeline takes it whole. Give its "
+                    f"step a mapspec, or go on with pipeline.vary({name}={more[0]!r})."
+                )
+            for axis in more:
+                axes.setdefault(axis, []).append(name)
+        ordered = {axis: axes[axis] for axis in self._study.axes if axis in axes}
+        return pipeline.vary(ordered) if ordered else pipeline
 
     def _study_to_run(self, pipeline: Any, changes: Mapping[str, Any]) -> Study:
         """The study with functions, ready for a driver."""

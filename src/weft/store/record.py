@@ -61,6 +61,7 @@ class StepRecord:
     allow_missing: bool = False
     aliases: tuple[Alias, ...] = ()
     loops: tuple[Iterations, ...] = ()
+    study: tuple[str, ...] = ()
     coarse: Coarse | None = None
     followed: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,6 +74,7 @@ class StepRecord:
         tuples["aliases"] = tuple(
             Alias(**{**a, "initial_axes": tuple(a["initial_axes"])}) for a in data.get("aliases", ())
         )
+        tuples["study"] = tuple(data.get("study", ()))
         tuples["loops"] = tuple(Iterations(**loop) for loop in data.get("loops", ()))
         tuples["coarse"] = Coarse(**data["coarse"]) if data.get("coarse") else None
         return cls(**{**data, **tuples})

@@ -53,7 +53,7 @@ def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str,
             "", code_of(step), parts, mapspec=str(step.spec) if step.spec else None, outputs=step.outputs,
             inputs=tuple(p.name for p in step.parameters if not step.is_bound(p)), after=step.after,
             keep=step.keep, allow_missing=step.allow_missing, aliases=step.aliases, loops=step.loops,
-            coarse=step.coarse,
+            coarse=step.coarse, study=step.study,
             followed=explain_code(step.function) if step.version is None else {},
         )  # fmt: skip
     return found

@@ -316,6 +316,7 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
                 allow_missing=record.allow_missing,
                 loops=record.loops,
                 aliases=record.aliases,
+                study=record.study,
                 coarse=record.coarse,
             )
         )
