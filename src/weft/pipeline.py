@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from weft.plan.plan import Plan
     from weft.run.run import Run
 
-CONFIGURABLE = frozenset(
-    ("retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job")
-    + ("resources_variable", "parallelization_mode", "backend", "cache", "reuse")
-)
+CONFIGURABLE = frozenset({
+    "retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job",
+    "resources_variable", "parallelization_mode", "backend", "cache", "reuse",
+})  # fmt: skip
 
 
 class Step(model.Step):

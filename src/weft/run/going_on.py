@@ -198,8 +198,8 @@ class GoingOn(Handle):
                 continue
             if not set(more) <= study:
                 raise InvalidInput(
-                    f"In the run {name!r} lies along the axis {more[0]!r}; the pipeline takes it whole. Give its "
-                    f"step a mapspec, or go on with pipeline.vary({name}={more[0]!r})."
+                    f"In the run {name!r} lies along the axis {more[0]!r}; the pipeline takes it whole. Give "
+                    f"its step a mapspec, or go on with pipeline.vary({name}={more[0]!r})."
                 )
             for axis in more:
                 axes.setdefault(axis, []).append(name)
