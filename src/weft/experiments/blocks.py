@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from weft.model.loop import Loop
 from weft.pipeline import Pipeline, Step
 
 
-class Chained:
+class Chained(ABC):
     """What blocks, chains of them, and loops over them have in common."""
 
     def __rshift__(self, other: Any) -> Chain:
@@ -47,6 +48,7 @@ class Chained:
         """A pipeline of them alone."""
         return Pipeline(self.steps(takes, makes), name)
 
+    @abstractmethod
     def _steps(self, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
         """The steps from one state to another.
 
@@ -57,7 +59,6 @@ class Chained:
         used
             How many blocks of each name there are: the second one has its number behind.
         """
-        raise NotImplementedError
 
 
 class Block(Chained):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from weft.values.table import Table
 Unit = np.ndarray[Any, np.dtype[np.float64]]
 
 
-class Parameter:
+class Parameter(ABC):
     """What the kinds of parameters share: coordinates in the unit cube, and levels on a grid."""
 
     @property
@@ -24,13 +25,13 @@ class Parameter:
         """How many coordinates a value has."""
         return 1
 
+    @abstractmethod
     def values(self, unit: Unit) -> list[Any]:
         """The values at points of the unit cube, an array of shape (n, width) with entries in [0, 1)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def levels(self, n: int | None) -> list[Any]:
         """Values spread over the parameter, ends included: `n`, or all there are."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
