@@ -387,3 +387,14 @@ def test_loops_are_planned_and_drawn(tmp_path: Path) -> None:
     assert plan["halve"].n_elements == 1000 and "turn: 1,000" in str(plan)
     drawing = str(shrinking(3).draw("text")) + str(shrinking(3).draw("mermaid"))
     assert "turn" in drawing
+
+
+def test_the_last_of_a_data_axis_is_taken_whole_under_a_sweep() -> None:
+    scale = weft.step("y", mapspec="x[i] -> y[i]", name="scale")(lambda x, k, turn: k * x + turn)
+    loop = weft.Loop([scale], n_iterations=3, name="turn")
+    pipe = weft.Pipeline([loop, weft.step("total")(lambda y: int(y.sum()))])
+    run = pipe.run({"x": [1, 2]}, sweep=weft.grid(k=[0, 10]), progress=False)
+    assert run["total"].tolist() == [4, 34]
+    for spec in ("y[j] -> z[j]", "y[i, j] -> z[i, j]"):
+        with pytest.raises(weft.WiringError, match=r"along \[i\] after loop 'turn', but step 'z' takes it"):
+            pipe.add(weft.step("z", mapspec=spec, name="z")(lambda y: y))

@@ -34,7 +34,15 @@ def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
         if alias.initial is None:
             if alias.of in found:
                 axes, where = found[alias.of]
-                found.setdefault(alias.name, ([a for a in axes if a != alias.axis], where))
+                left = [a for a in axes if a != alias.axis]
+                own, taker = found.setdefault(alias.name, (left, where))
+                if len(own) != len(left) or any(a != b for a, b in zip(own, left, strict=True) if a and b):
+                    raise WiringError(
+                        f"{graph.base(alias.of)!r}, made by step {where!r}, lies along [{_shown(left)}] "
+                        f"after loop {alias.axis!r}, but step {taker!r} takes it along [{_shown(own)}]. Both "
+                        "need the same axes in their mapspecs."
+                    )
+                own[:] = [a or b for a, b in zip(own, left, strict=True)]  # who takes some whole leaves gaps
             continue
         if alias.initial_axes and alias.initial not in graph.producer:
             found.setdefault(alias.initial, (list(alias.initial_axes), alias.axis))
@@ -47,10 +55,10 @@ def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
             if len(axes) != len(others) or any(
                 None not in two and len(two) > 1 for two in map(set, zip(axes, others, strict=False))
             ):
-                shown = ", ".join(a or ":" for a in axes if a != alias.axis)
                 raise WiringError(
                     f"Loop {alias.axis!r} carries {graph.base(alias.of)!r}, made by step {maker!r}, to "
-                    f"step {where!r}, which takes it along [{shown}]. Both need the same axes in their "
+                    f"step {where!r}, which takes it along "
+                    f"[{_shown([a for a in axes if a != alias.axis])}]. Both need the same axes in their "
                     "mapspecs."
                 )
             for place, (a, b) in enumerate(zip(axes, others, strict=True)):
@@ -179,6 +187,10 @@ def _same(a: Any, b: Any) -> bool:
         return digest(a) == digest(b)
     except TypeError:
         return False
+
+
+def _shown(axes: list[str | None]) -> str:
+    return ", ".join(axis or ":" for axis in axes)
 
 
 def _plain(annotation: Any) -> str:

@@ -1,0 +1,351 @@
+"""Loops, ragged rows, a reduction, a stream and a cache under SIGKILL: of drivers, groups and workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.crash import killable_loops as killable
+from tests.crash.phases import AFTER, BEFORE, NAMED, SYNCED, WRITING, WRITTEN, Control, alive
+
+import weft
+from weft.errors import InvalidInput, StoreError
+from weft.store.cache import Cache
+from weft.testing import Calls
+
+pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 30.0
+LOCKED = 3  # the status of a driver that was refused
+# Each is executed once; the first is_enough and the last of these end their loops.
+MOMENTS = [
+    "grown 1 2", "opened 2", "powered 0 0 1", "stream 3", "cached 13", "longer 2 1", "is_enough 1 4",
+    "celled 2 4", "update 10", "grown 0 5", "powered 1 3 5", "letters", "is_enough 0 5", "all", "summed 2",
+    "ended 1",
+]  # fmt: skip
+TIMED = {"stages", "stamps"}  # of a stream: seconds, and when files were written
+
+
+def exact(value: Any) -> Any:
+    """A value with its types and all its bits, to be compared."""
+    if value is np.ma.masked:
+        return None
+    if isinstance(value, np.generic):
+        return (value.dtype.str, value.tobytes())
+    if isinstance(value, np.ndarray):
+        holes = np.ma.getmaskarray(value).ravel()
+        cells = np.ma.getdata(value).ravel()
+        return (
+            value.dtype.str,
+            value.shape,
+            [None if hole else exact(cell) for cell, hole in zip(cells, holes, strict=True)],
+        )
+    if isinstance(value, list | tuple):
+        return (type(value).__name__, [exact(v) for v in value])
+    if isinstance(value, dict):
+        return {key: exact(v) for key, v in value.items()}
+    return (type(value).__name__, value.hex() if isinstance(value, float) else value)
+
+
+def states(run: weft.Run) -> dict[str, list[tuple[Any, ...]]]:
+    return {
+        step: [(*(row[axis] for axis in axes), row["state"]) for row in run.elements(step)]
+        for step, axes in killable.AXES.items()
+    }
+
+
+@dataclass
+class Whole:
+    """The study without any interruption."""
+
+    out: Path
+    results: dict[str, Any]
+    states: dict[str, Any]
+    calls: Counter[str]
+    files: dict[str, str]
+
+    def check_complete(self, run: weft.Run) -> None:
+        assert run.ok
+        assert states(run) == self.states
+        for name, value in self.results.items():
+            assert exact(run[name]) == exact(value), name
+        assert contents(self.out) == self.files
+
+    def check_part(self, run: weft.Run) -> None:
+        """What is there of an unfinished run is right."""
+        for name, right in self.results.items():
+            found = run.get(name, missing="mask")
+            if found is np.ma.masked:
+                continue
+            if not isinstance(found, np.ndarray):
+                assert exact(found) == exact(right), name
+                continue
+            holes = np.ma.getmaskarray(found)
+            for place in zip(*np.nonzero(~holes), strict=True):
+                assert exact(_plain(found[place])) == exact(_plain(right[place])), (name, place)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    out = folder / "out"
+    out.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder, out).items():
+            patch.setenv(name, value)
+        run = killable.study().run(
+            killable.INPUTS, run_dir=folder / "run", backend="sequential", **killable.GIVEN
+        )
+        calls = Counter(Calls(folder / "calls").made())
+    results = {name: run[name] for name in run if name not in TIMED}
+    return Whole(out, results, states(run), calls, contents(out))
+
+
+def environment(folder: Path, out: Path) -> dict[str, str]:
+    return {
+        killable.CALLS: str(folder / "calls"), killable.MOMENT: str(folder), killable.OUT: str(out),
+        "WEFT_CACHE": str(folder / "cache"), "WEFT_CACHE_SIZE": "100M",
+    }  # fmt: skip
+
+
+class Killer:
+    """Starts drivers of the study, kills them, and waits until nothing of them is left."""
+
+    def __init__(self, folder: Path, out: Path) -> None:
+        self.folder, self.out = folder, out
+        self.pids, temporary = folder / "pids", folder / "tmp"
+        for place in (self.pids, temporary):
+            place.mkdir()
+        self.control = Control(folder / "control")
+        self.ended: set[int] = set()
+        given = {
+            **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "WEFT_TEST_PIDS": str(self.pids),
+            "WEFT_TEST_CONTROL": str(folder / "control"),
+        }  # fmt: skip
+        self.stderr = open(folder / "stderr", "w")  # noqa: SIM115 - it is closed in close()
+        self.script = subprocess.Popen(
+            [sys.executable, "-c", "from tests.crash.killable_loops import main; main()"],
+            cwd=ROOT, env=given, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.stderr,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        assert self.script.stdin is not None
+        self.script.stdin.close()
+        self.script.wait(DEADLINE)
+        self.stderr.close()
+        for pid in self.ended:  # what a killed group could not give back itself
+            for left in [*Path("/dev/shm").glob(f"*loky-{pid}-*"), *Path("/dev/shm").glob(f"*.weft-{pid}-*")]:
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+    def start(self, study: Study) -> int:
+        order = {
+            "run_dir": str(study.folder / "run"), "backend": study.backend,
+            "environment": environment(study.folder, self.out),
+        }  # fmt: skip
+        assert self.script.stdin is not None
+        self.script.stdin.write(json.dumps(order) + "\n")
+        self.script.stdin.flush()
+        return int(self._told(DEADLINE)["pid"])
+
+    def status(self) -> int:
+        """How the driver ends that is at work."""
+        return os.waitstatus_to_exitcode(self._told(DEADLINE)["status"])
+
+    def reach(self, reached: Callable[[], bool], what: Any) -> bool:
+        """Wait for a moment; False if the run came to its end without it."""
+        over = time.monotonic() + DEADLINE
+        while not reached():
+            if select.select([self.script.stdout], [], [], 0.002)[0]:
+                status = self.status()
+                assert status == 0, (what, (self.folder / "stderr").read_text()[-3000:])
+                return False
+            assert time.monotonic() < over, (what, self.control.phases())
+        return True
+
+    def kill(self, driver: int, group: bool) -> None:
+        if group:
+            os.killpg(driver, signal.SIGKILL)
+        else:
+            os.kill(driver, signal.SIGKILL)
+        self.status()
+        self.ended.add(driver)
+
+    def wait_for_workers(self) -> None:
+        over = time.monotonic() + DEADLINE
+        while left := [pid for pid in self.workers() if alive(pid)]:
+            if time.monotonic() > over:
+                for pid in left:
+                    os.kill(pid, signal.SIGKILL)
+                raise AssertionError(f"worker(s) {left} did not end after their driver was killed")
+            time.sleep(0.005)
+        for path in self.pids.iterdir():
+            path.unlink()
+
+    def workers(self) -> list[int]:
+        return [int(path.name) for path in self.pids.iterdir()]
+
+    def _told(self, seconds: float) -> dict[str, int]:
+        assert self.script.stdout is not None
+        assert select.select([self.script.stdout], [], [], seconds)[0], "the script does not answer"
+        line = self.script.stdout.readline()
+        assert line, (self.folder / "stderr").read_text()[-3000:]
+        told: dict[str, int] = json.loads(line)
+        return told
+
+
+class Study:
+    """A study over its kills: what it shows must be right, what it committed is never made again."""
+
+    def __init__(self, killer: Killer, whole: Whole, folder: Path, backend: str) -> None:
+        self.killer, self.whole, self.folder, self.backend = killer, whole, folder, backend
+        folder.mkdir()
+        for path in whole.out.iterdir():
+            path.unlink()
+        self.calls = Calls(folder / "calls")
+        self.kept: dict[str, int] = {}
+        self.kills = 0
+
+    def look(self, run: weft.Run | None = None) -> None:
+        """Read it as it is now."""
+        try:
+            run = weft.open_run(self.folder / "run")
+        except (InvalidInput, StoreError) as error:
+            assert "holds no run" in str(error) or "never started" in str(error), error
+            assert not self.kept
+            return
+        self.whole.check_part(run)
+        counts = Counter(self.calls.made())
+        assert counts.keys() <= self.whole.calls.keys(), "what a loop skipped was executed"
+        again = {call for call, count in self.kept.items() if counts[call] != count}
+        assert not again, f"committed elements were executed again: {again}"
+        for call, count in counts.items():
+            assert count <= (1 + self.kills) * self.whole.calls[call], call
+        done = set(self._cached())
+        for step in killable.AXES:
+            for row in run.elements(step):
+                done |= set(killable.executions(step, row)) if row["state"] == "done" else set()
+        assert self.kept.keys() <= done, "committed elements are gone"
+        self.kept = {call: counts[call] for call in done}
+
+    def _cached(self) -> Iterator[str]:
+        """Executions whose results the cache has."""
+        cache = Cache(str(self.folder / "cache"), 10**8)
+        for file in cache.files():
+            entry = cache.get("cached", Path(file.path).stem) if file.whole else None
+            if entry is not None:
+                yield f"cached {int(entry.columns[0].tolist()[0])}"
+
+    def kill_at(self, moment: str, group: bool, wait: bool = True) -> bool:
+        """Kill in the midst of an element; False if the run came to its end without it."""
+        (self.folder / "wanted").write_text(f"{moment}|stay")
+        self.killer.control.order("none", -1)
+        driver = self.killer.start(self)
+        if not self.killer.reach((self.folder / "reached").exists, moment):
+            (self.folder / "wanted").unlink()
+            return False
+        self._killed(driver, group, wait)
+        return True
+
+    def kill_at_disk(self, kind: str, phase: int, skip: int, group: bool) -> bool:
+        """Kill at a point of the protocol; False if the run came to its end without reaching it."""
+        self.killer.control.order(kind, phase, skip)
+        driver = self.killer.start(self)
+        if not self.killer.reach(lambda: bool(self.killer.control.waiting), (kind, phase)):
+            return False
+        self._killed(driver, group)
+        return True
+
+    def kill_after(self, seconds: float, group: bool) -> bool:
+        """Kill at any moment; False if the run had ended."""
+        self.killer.control.order("none", -1)
+        driver = self.killer.start(self)
+        over = time.monotonic() + seconds
+        if not self.killer.reach(lambda: time.monotonic() > over, seconds):
+            return False
+        self._killed(driver, group)
+        return True
+
+    def _killed(self, driver: int, group: bool, wait: bool = True) -> None:
+        self.killer.kill(driver, group)
+        self.kills += 1
+        if wait:
+            self.release()
+            self.look()
+
+    def release(self) -> None:
+        """Let orphans go on, and end."""
+        (self.folder / "reached").unlink(missing_ok=True)
+        self.killer.wait_for_workers()
+
+    def finish(self) -> None:
+        self.killer.control.order("none", -1)
+        self.killer.start(self)
+        assert self.killer.status() == 0, (self.killer.folder / "stderr").read_text()[-3000:]
+        self.check()
+
+    def check(self) -> None:
+        """It is complete, and all of it was executed."""
+        self.look()
+        self.whole.check_complete(weft.open_run(self.folder / "run"))
+        assert Counter(self.calls.made()).keys() == self.whole.calls.keys()
+
+
+@pytest.fixture
+def killer(tmp_path: Path, whole: Whole) -> Iterator[Killer]:
+    made = Killer(tmp_path, whole.out)
+    yield made
+    made.close()
+
+
+def plan(number: int, group: bool, random: Random) -> list[Callable[[Study], bool]]:
+    """Moments of all kinds, shared out among four plans."""
+    kills: list[Callable[[Study], bool]] = [
+        lambda study, at=moment: study.kill_at(at, group) for moment in MOMENTS[number::4]
+    ]
+    phases = [(BEFORE, WRITTEN), (WRITING, NAMED), (SYNCED, AFTER), (WRITTEN, NAMED)][number]
+    kills += [
+        lambda study, p=phase, skip=random.randint(0, 9): study.kill_at_disk("commit", p, skip, group)
+        for phase in phases
+    ]
+    kills.append(lambda study, seconds=random.uniform(0.3, 1.5): study.kill_after(seconds, group))
+    random.shuffle(kills)
+    return kills
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("backend", ["loky", "process_pool"])
+def test_killed_and_resumed(backend: str, group: bool, killer: Killer, whole: Whole, tmp_path: Path) -> None:
+    number = 2 * (backend == "loky") + group
+    study = Study(killer, whole, tmp_path / "study0", backend)
+    for place, kill in enumerate(plan(number, group, Random(number)), 1):
+        if not kill(study):  # nothing was left to do
+            study.check()
+            study = Study(killer, whole, tmp_path / f"study{place}", backend)
+            kill(study)
+    study.finish()
