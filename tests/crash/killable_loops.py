@@ -19,30 +19,27 @@ from weft.testing import Calls
 
 CALLS, MOMENT, OUT = "WEFT_TEST_CALLS", "WEFT_TEST_MOMENT", "WEFT_TEST_OUT"
 RUN_LENGTH = 3
+N_VALUES = 20
 
 
 def note(*what: Any) -> None:
-    """Note an execution; if it is the one that a test waits for, stay until the test has done its deed."""
+    """Note an execution; in the one that a test waits for, stay until the test has done its deed."""
     key = " ".join(map(str, what))
     Calls(os.environ[CALLS])(key)
     time.sleep(0.002)
-    folder = Path(os.environ[MOMENT])
+    wanted = Path(os.environ[MOMENT], "wanted")
+    reached = wanted.with_name(f"reached-{os.getpid()}")
     try:
-        wanted, deed = (folder / "wanted").read_text().split("|")
-        if wanted == key:
-            (folder / "wanted").rename(folder / "reached")
-    except (FileNotFoundError, ValueError):
+        if wanted.read_text() != key:
+            return
+        wanted.rename(reached)
+    except FileNotFoundError:
         return
-    if wanted == key:
-        if deed == "die":
-            os.kill(os.getpid(), 9)
-        while (folder / "reached").exists():
-            time.sleep(0.002)
+    while reached.exists():
+        time.sleep(0.002)
 
 
 # A loop that ends at another iteration for each k.
-
-
 @weft.step("v2")
 def grown(v: float, k: int, t: int, rng: np.random.Generator) -> float:
     note("grown", k, t)
@@ -68,8 +65,6 @@ def ended(v2: float, mark: Any, k: int) -> tuple[float, list[str]]:
 
 
 # A loop that makes longer rows each time; the whole part of a value is its position.
-
-
 @weft.step("y", mapspec="x[i] -> y[i]")
 def powered(x: float, k: int, turn: int, rng: np.random.Generator) -> float:
     note("powered", k, turn, int(x))
@@ -89,8 +84,6 @@ def summed(y: np.ndarray, k: int) -> float:
 
 
 # Rows of data.
-
-
 @weft.step("x3", mapspec="n[j] -> x3[j, c?]")
 def opened(n: int, ctx: weft.Context) -> list[int]:
     note("opened", ctx.index["j"])
@@ -110,8 +103,6 @@ def rowed(cell: list, ctx: weft.Context) -> tuple[int, list[float]]:
 
 
 # Values from the cache, reduced.
-
-
 @weft.step("w", mapspec="u[m] -> w[m]", cache=True)
 def cached(u: int) -> float:
     note("cached", u)
@@ -129,8 +120,6 @@ def merge(a: list[float], b: list[float]) -> list[float]:
 
 
 # A stream that gathers.
-
-
 class Words(weft.Source[str]):
     """Fourteen indices of a few letters."""
 
@@ -189,22 +178,17 @@ INPUTS = {
     "v": 1.0,
     "x": [0.5, 1.5, 2.5],
     "n": [3, 0, 6, 2, 4, 1],
-    "u": list(range(20)),
+    "u": list(range(N_VALUES)),
 }
 GIVEN: dict[str, Any] = {"sweep": weft.grid(k=[0, 1, 2]), "seed": 7, "progress": False}
-AXES = {
-    "grown": "kt", "is_enough": "kt", "marked": "kt", "ended": "k", "powered": ("k", "turn", "i"),
-    "longer": ("k", "turn"), "summed": "k", "opened": "j", "celled": "jc", "rowed": "j", "cached": "m",
-    "all.parts": ("all_run",), "all": "", "stream": ("index",), "letters": "",
-}  # fmt: skip
 
 
-def executions(step: str, row: dict[str, Any]) -> list[str]:
+def executions(step: str, at: tuple[int, ...]) -> list[str]:
     """What is noted when an element is executed."""
     if step == "all.parts":
-        first = row["all_run"] * RUN_LENGTH
-        return [f"update {u}" for u in range(first, min(first + RUN_LENGTH, len(INPUTS["u"])))]  # type: ignore[arg-type]
-    return [" ".join([step, *(str(row[axis]) for axis in AXES[step])])]
+        first = at[0] * RUN_LENGTH
+        return [f"update {u}" for u in range(first, min(first + RUN_LENGTH, N_VALUES))]
+    return [" ".join(map(str, (step, *at)))]
 
 
 def drive(run_dir: str, backend: str) -> None:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,14 +25,15 @@ from tests.crash.phases import AFTER, BEFORE, NAMED, SYNCED, WRITING, WRITTEN, C
 
 import weft
 from weft.errors import InvalidInput, StoreError
+from weft.run.tables import _states
 from weft.store.cache import Cache
+from weft.store.commits import STATES
 from weft.testing import Calls
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 30.0
-LOCKED = 3  # the status of a driver that was refused
 # Each is executed once; the first is_enough and the last of these end their loops.
 MOMENTS = [
     "grown 1 2", "opened 2", "powered 0 0 1", "stream 3", "cached 13", "longer 2 1", "is_enough 1 4",
@@ -62,11 +64,16 @@ def exact(value: Any) -> Any:
     return (type(value).__name__, value.hex() if isinstance(value, float) else value)
 
 
-def states(run: weft.Run) -> dict[str, list[tuple[Any, ...]]]:
-    return {
-        step: [(*(row[axis] for axis in axes), row["state"]) for row in run.elements(step)]
-        for step, axes in killable.AXES.items()
-    }
+def states(run: weft.Run) -> dict[str, dict[tuple[int, ...], str]]:
+    """The state of each element of each step; in one survey, for fifteen tables take half a second."""
+    survey = run._survey()
+    found: dict[str, dict[tuple[int, ...], str]] = {}
+    for step in survey.study.graph.order:
+        found[step.name] = {}
+        for at, state in _states(survey, step):
+            places = zip(*(at[axis].tolist() for axis in step.axes), strict=True) if step.axes else [()]
+            found[step.name] |= zip(places, (STATES[s] for s in state.tolist()), strict=True)
+    return found
 
 
 @dataclass
@@ -231,7 +238,7 @@ class Study:
         self.kept: dict[str, int] = {}
         self.kills = 0
 
-    def look(self, run: weft.Run | None = None) -> None:
+    def look(self) -> None:
         """Read it as it is now."""
         try:
             run = weft.open_run(self.folder / "run")
@@ -247,9 +254,9 @@ class Study:
         for call, count in counts.items():
             assert count <= (1 + self.kills) * self.whole.calls[call], call
         done = set(self._cached())
-        for step in killable.AXES:
-            for row in run.elements(step):
-                done |= set(killable.executions(step, row)) if row["state"] == "done" else set()
+        for step, elements in states(run).items():
+            for at, state in elements.items():
+                done |= set(killable.executions(step, at)) if state == "done" else set()
         assert self.kept.keys() <= done, "committed elements are gone"
         self.kept = {call: counts[call] for call in done}
 
@@ -261,16 +268,23 @@ class Study:
             if entry is not None:
                 yield f"cached {int(entry.columns[0].tolist()[0])}"
 
-    def kill_at(self, moment: str, group: bool, wait: bool = True) -> bool:
+    def kill_at(self, moment: str, group: bool) -> bool:
         """Kill in the midst of an element; False if the run came to its end without it."""
-        (self.folder / "wanted").write_text(f"{moment}|stay")
+        driver = self.start_to(moment)
+        if driver is None:
+            return False
+        self._killed(driver, group)
+        return True
+
+    def start_to(self, moment: str) -> int | None:
+        """Start a driver and wait until an element is under way; None if the run ended without it."""
+        (self.folder / "wanted").write_text(moment)
         self.killer.control.order("none", -1)
         driver = self.killer.start(self)
-        if not self.killer.reach((self.folder / "reached").exists, moment):
-            (self.folder / "wanted").unlink()
-            return False
-        self._killed(driver, group, wait)
-        return True
+        if self.killer.reach(lambda: self.holder is not None, moment):
+            return driver
+        (self.folder / "wanted").unlink()
+        return None
 
     def kill_at_disk(self, kind: str, phase: int, skip: int, group: bool) -> bool:
         """Kill at a point of the protocol; False if the run came to its end without reaching it."""
@@ -291,16 +305,21 @@ class Study:
         self._killed(driver, group)
         return True
 
-    def _killed(self, driver: int, group: bool, wait: bool = True) -> None:
+    @property
+    def holder(self) -> int | None:
+        """The process that is in the midst of the element that was asked for."""
+        return next((int(path.name.partition("-")[2]) for path in self.folder.glob("reached-*")), None)
+
+    def _killed(self, driver: int, group: bool) -> None:
         self.killer.kill(driver, group)
         self.kills += 1
-        if wait:
-            self.release()
-            self.look()
+        self.release()
+        self.look()
 
     def release(self) -> None:
         """Let orphans go on, and end."""
-        (self.folder / "reached").unlink(missing_ok=True)
+        for path in self.folder.glob("reached-*"):
+            path.unlink()
         self.killer.wait_for_workers()
 
     def finish(self) -> None:
@@ -326,14 +345,14 @@ def killer(tmp_path: Path, whole: Whole) -> Iterator[Killer]:
 def plan(number: int, group: bool, random: Random) -> list[Callable[[Study], bool]]:
     """Moments of all kinds, shared out among four plans."""
     kills: list[Callable[[Study], bool]] = [
-        lambda study, at=moment: study.kill_at(at, group) for moment in MOMENTS[number::4]
+        partial(Study.kill_at, moment=moment, group=group) for moment in MOMENTS[number::4]
     ]
     phases = [(BEFORE, WRITTEN), (WRITING, NAMED), (SYNCED, AFTER), (WRITTEN, NAMED)][number]
     kills += [
-        lambda study, p=phase, skip=random.randint(0, 9): study.kill_at_disk("commit", p, skip, group)
+        partial(Study.kill_at_disk, kind="commit", phase=phase, skip=random.randint(0, 9), group=group)
         for phase in phases
     ]
-    kills.append(lambda study, seconds=random.uniform(0.3, 1.5): study.kill_after(seconds, group))
+    kills.append(partial(Study.kill_after, seconds=random.uniform(0.3, 1.5), group=group))
     random.shuffle(kills)
     return kills
 
@@ -349,3 +368,118 @@ def test_killed_and_resumed(backend: str, group: bool, killer: Killer, whole: Wh
             study = Study(killer, whole, tmp_path / f"study{place}", backend)
             kill(study)
     study.finish()
+
+
+@pytest.mark.parametrize("backend", ["loky", "process_pool"])
+def test_another_driver_waits_for_the_first_and_never_for_its_orphans(
+    backend: str, killer: Killer, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(killer, whole, tmp_path / "study", backend)
+    for name, value in environment(study.folder, whole.out).items():
+        monkeypatch.setenv(name, value)
+
+    def drive() -> weft.Run:
+        return killable.study().run(
+            killable.INPUTS,
+            run_dir=study.folder / "run",
+            backend="sequential",
+            block_size=2,
+            **killable.GIVEN,
+        )
+
+    driver = study.start_to("is_enough 1 2")
+    assert driver is not None
+    before = study.calls.made()
+    with pytest.raises(weft.RunLocked, match=f"process {driver} "):
+        drive()
+    with pytest.raises(weft.RunLocked, match=f"process {driver} "):
+        weft.open_run(study.folder / "run").resume(progress=False)
+    assert study.calls.made()[: len(before)] == before
+    killer.kill(driver, group=False)
+    study.kills += 1
+    study.look()
+    assert "is_enough 1 2" not in study.kept and study.holder is not None
+    committed = dict(study.kept)
+    whole.check_complete(drive())
+    study.release()  # the orphan commits what was made meanwhile
+    whole.check_complete(weft.open_run(study.folder / "run"))
+    counts = Counter(study.calls.made())
+    assert counts.keys() == whole.calls.keys()
+    assert {call: counts[call] for call in committed} == committed
+    assert counts["is_enough 1 2"] == 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "moment", "deaths", "retries"),
+    [
+        ("loky", "is_enough 1 2", 1, 0),
+        ("process_pool", "powered 2 1 2", 1, 0),
+        ("loky", "longer 1 2", 2, 1),
+        ("process_pool", "grown 1 3", 2, 1),
+        ("loky", "powered 1 2 1", 2, 0),
+        ("process_pool", "is_enough 1 2", 2, 0),
+    ],
+)
+def test_a_worker_that_is_killed_in_the_body_of_a_loop(
+    backend: str, moment: str, deaths: int, retries: int, whole: Whole, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The first death makes suspects, which run alone; from then on it is known whose death it is."""
+    given = environment(tmp_path, whole.out)  # for workers too: warm ones have that of another test
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    calls = Calls(tmp_path / "calls")
+    step, *where = moment.split()
+    pipe = killable.study().subpipeline(["end", "last"])
+    inputs = {name: killable.INPUTS[name] for name in ("v", "x")}
+
+    def drive(**options: Any) -> weft.Run:
+        return pipe.configure({step: {"retries": retries}}).run(
+            inputs, run_dir=tmp_path / "run", backend=backend, n_jobs=2, block_size=3, flush_seconds=0.05,
+            on_error="continue", initializer=os.environ.update, initargs=(given,), **killable.GIVEN, **options,
+        )  # fmt: skip
+
+    def done() -> set[str]:
+        found = states(weft.open_run(tmp_path / "run"))
+        return {
+            call
+            for step, elements in found.items()
+            for at, state in elements.items()
+            if state == "done"
+            for call in killable.executions(step, at)
+        }
+
+    (tmp_path / "wanted").write_text(moment)
+    live = drive(wait=False)
+    kept: dict[str, int] = {}
+    for death in range(deaths):
+        over = time.monotonic() + DEADLINE
+        while not (holders := list(tmp_path.glob("reached-*"))):
+            assert time.monotonic() < over and not live.ok
+            time.sleep(0.002)
+        committed, counts = done(), Counter(calls.made())
+        kept |= {call: counts[call] for call in committed - kept.keys()}
+        if death + 1 < deaths:
+            (tmp_path / "wanted").write_text(moment)
+        os.kill(int(holders[0].name.partition("-")[2]), signal.SIGKILL)
+        holders[0].unlink()
+    run = live.wait()
+    counts = Counter(calls.made())
+    assert {call: counts[call] for call in kept} == kept
+    assert counts.keys() <= whole.calls.keys()
+    assert counts[moment] == deaths + (retries >= deaths - 1)
+    assert all(count <= 1 + deaths for count in counts.values())
+    if retries < deaths - 1:
+        (error,) = run.errors
+        assert error.step == step and [*map(str, error.index.values())] == where
+        assert "died" in error.message
+        for name, elements in states(run).items():
+            for at, state in elements.items():
+                right = whole.states[name][at]
+                assert state in (right, "failed" if (name, [*map(str, at)]) == (step, where) else "blocked")
+                assert state == right or at[0] == int(where[0])
+        run = drive()
+    assert run.ok
+    for name in ("v2", "enough", "mark", "y", "x2", "end", "last"):
+        assert exact(run[name]) == exact(whole.results[name]), name
+    assert {name: whole.states[name] for name in pipe.steps} == states(run)

@@ -23,7 +23,7 @@ from weft.errors import CorruptResult
 from weft.plan.blocks import block_elements
 from weft.plan.dataflow import Group
 from weft.study.arguments import Fetcher, Item
-from weft.study.pieces import pilots
+from weft.study.pilots import pilots
 from weft.study.study import Study
 from weft.study.survey import tracks_of
 from weft.study.tracks import Track

@@ -18,7 +18,7 @@ from weft.engine.calls import IMMUTABLE, Cells
 from weft.engine.failures import describe
 from weft.model.step import Step
 from weft.store.commits import Failure
-from weft.values.columns import Column, RowsColumn, Unstorable, concat, pack
+from weft.values.columns import Column, Unstorable, concat, pack, rows
 
 FIRST_CHUNK = 1
 CHUNK_SECONDS = 0.05
@@ -300,7 +300,7 @@ class Lane:
         for values in each:
             column, shape = (pack(values, live=self.live), ()) if self.plain else _packed(values, self.live)
             if self.step.ragged:
-                column, shape = RowsColumn.of([cells.column for cells in values]), ()
+                column, shape = rows([cells.column for cells in values]), ()
             columns.append(column)
             inner.append(shape)
         return columns, inner, done

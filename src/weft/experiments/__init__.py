@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from weft.experiments.blocks import Block
-from weft.experiments.domain import Array, Category, Constant, Domain, Float, Int
+from weft.experiments.domain import Domain
+from weft.experiments.parameters import Array, Category, Constant, Float, Int
 from weft.experiments.table import Experiments
 
 __all__ = ["Array", "Block", "Category", "Constant", "Domain", "Experiments", "Float", "Int"]

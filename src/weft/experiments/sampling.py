@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from weft.errors import InvalidInput
+from weft.experiments.parameters import Parameter, Unit
 from weft.model.step import nearest
 from weft.study.labels import needed
 from weft.values.table import Table
 
-if TYPE_CHECKING:
-    from weft.experiments.domain import Domain, Unit
-
 METHODS = ("random", "latin", "sobol", "halton", "grid")
 
 
-def sampled(domain: Domain, n: int | Mapping[str, int], method: str, seed: int) -> Table:
+def sampled(domain: Mapping[str, Parameter], n: int | Mapping[str, int], method: str, seed: int) -> Table:
     """Points of a domain; see `Domain.sample`."""
     if method not in METHODS:
         raise InvalidInput(
@@ -39,7 +37,7 @@ def sampled(domain: Domain, n: int | Mapping[str, int], method: str, seed: int) 
     return Table({name: column[k] for name, column in zip(domain, columns, strict=True)} for k in range(n))
 
 
-def _grid(domain: Domain, n: int | Mapping[str, int]) -> Table:
+def _grid(domain: Mapping[str, Parameter], n: int | Mapping[str, int]) -> Table:
     if isinstance(n, Mapping):
         for name in n:
             if name not in domain:

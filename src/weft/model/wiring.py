@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weft.errors import WiringError
 from weft.model.annotations import fits, scalar_annotation
+from weft.model.crossing import Crossing
 from weft.model.step import REQUIRED
 
-if TYPE_CHECKING:
-    from weft.model.graph import Graph
 
-
-def check(graph: Graph) -> None:
+def check(graph: Crossing) -> None:
     """Check defaults, annotations, and what steps reduce.
 
     Raises
@@ -28,7 +26,7 @@ def check(graph: Graph) -> None:
     check_ragged(graph)
 
 
-def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
+def unite(graph: Crossing, found: dict[str, tuple[list[str | None], str]]) -> None:
     """Give aliases the axes of what they stand for, and the other way round."""
     for alias in list(graph.aliases.values()) * 2:  # twice, for aliases of aliases
         if alias.initial is None:
@@ -65,7 +63,7 @@ def unite(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
                 axes[place] = others[place] = a or b
 
 
-def name_reduced(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -> None:
+def name_reduced(graph: Crossing, found: dict[str, tuple[list[str | None], str]]) -> None:
     """Give the axis of inputs that are read in runs its name, where no mapspec does; tell runs its name."""
     for step in graph.order:
         for array in step.spec.inputs if step.spec and step.coarse else ():
@@ -76,7 +74,7 @@ def name_reduced(graph: Graph, found: dict[str, tuple[list[str | None], str]]) -
                 graph.coarse[step.coarse.axis] = replace(step.coarse, of=fine)
 
 
-def check_ragged(graph: Graph) -> None:
+def check_ragged(graph: Crossing) -> None:
     """Rows of different lengths are taken row by row."""
     for step in graph.order:
         if step.ragged and len(step.opened) > 1:
@@ -106,7 +104,7 @@ def check_ragged(graph: Graph) -> None:
             )
 
 
-def check_iterations(graph: Graph) -> None:
+def check_iterations(graph: Crossing) -> None:
     """The number of an iteration exists in its loop only."""
     for step in graph.order:
         inside = {loop.name for loop in step.loops}
@@ -118,7 +116,7 @@ def check_iterations(graph: Graph) -> None:
                 )
 
 
-def check_reduce(graph: Graph) -> None:
+def check_reduce(graph: Crossing) -> None:
     """Only study axes are reduced."""
     for step in graph.order:
         known = {axis for p in step.inputs for axis in graph.axes.get(p.name, ())}
@@ -130,7 +128,7 @@ def check_reduce(graph: Graph) -> None:
                 )
 
 
-def check_defaults(graph: Graph) -> None:
+def check_defaults(graph: Crossing) -> None:
     """One input has one default."""
     seen: dict[str, tuple[Any, str]] = {}
     for step in graph.order:
@@ -147,7 +145,7 @@ def check_defaults(graph: Graph) -> None:
                 )
 
 
-def check_annotations(graph: Graph) -> None:
+def check_annotations(graph: Crossing) -> None:
     """What one step returns is what the next one takes, as far as annotations tell."""
     for step in graph.order:
         for p in step.inputs:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import html as markup
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weft.errors import CorruptResult, UnsafePayload
 from weft.run.state import Errors, Status
+from weft.run.tables import Tables
 from weft.store.commits import Commit
-
-if TYPE_CHECKING:
-    from weft.run.run import Run
 
 BAR = 20
 
 
-def text(run: Run) -> str:
+def text(run: Tables) -> str:
     """A run for a terminal: state, a line for each step and output, and what to do next."""
     status = run.status
     lines = [f"<Run {run.name!r} {'in ' + run.path if run.path else 'in memory'}: {status.state}>"]
@@ -26,7 +24,7 @@ def text(run: Run) -> str:
     return "\n".join(lines)
 
 
-def html(run: Run) -> str:
+def html(run: Tables) -> str:
     """The same for a notebook."""
     status = run.status
     where = markup.escape(run.path) if run.path else "in memory"
@@ -63,7 +61,7 @@ def _counts(row: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _outputs(run: Run) -> str:
+def _outputs(run: Tables) -> str:
     """Names of the outputs with their dimensions and types, as far as anything of them is there."""
     study, said = run._study, []
     for name in study.graph.outputs:
@@ -75,7 +73,7 @@ def _outputs(run: Run) -> str:
     return f"Results: {' · '.join(said)}" if said else ""
 
 
-def _kind(run: Run, name: str) -> str:
+def _kind(run: Tables, name: str) -> str:
     """The dtype of an output, told from one small commit; nothing if that would cost much."""
     results = run._study.results[run._study.graph.producer[name].name]
     commits: list[Commit] = [
@@ -92,7 +90,7 @@ def _kind(run: Run, name: str) -> str:
     return f" {inner}{array.dtype}"
 
 
-def _next(run: Run, status: Status) -> list[str]:
+def _next(run: Tables, status: Status) -> list[str]:
     """The first failure, and what can be done."""
     if status.state == "running":
         return ["Next: run.wait(), run.cancel(), or look again."]

@@ -56,6 +56,11 @@ class Handle:
         self._values = Values(study)
 
     @property
+    def name(self) -> str:
+        """Name of the pipeline."""
+        return self._study.name
+
+    @property
     def path(self) -> str | None:
         """The run directory; None in memory."""
         return self._study.path

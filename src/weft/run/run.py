@@ -55,11 +55,6 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
         return self._pipeline
 
     @property
-    def name(self) -> str:
-        """Name of the pipeline."""
-        return self._study.name
-
-    @property
     def seed(self) -> int:
         """The root of every random stream."""
         return self._study.seed

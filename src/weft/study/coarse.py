@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from weft.study.whole import bites
 from weft.values.columns import Column, concat
 from weft.values.content import digest_bytes
 from weft.values.traces import traced
-
-if TYPE_CHECKING:
-    from weft.study.tracks import Track
 
 
 def stretched(graph: Crossing, step: Step, name: str) -> tuple[str, ...]:
@@ -162,22 +159,6 @@ def in_storage(study: Study, need: Need) -> Need:
     """A need that waits for the blocks of its runs, if these lie in storage as they do on the axis."""
     known = need.coarse is not None and study.axes[need.coarse.of].selection is None
     return need if known else replace(need, coarse=None)
-
-
-def able(need: Need, made: Track, where: Mapping[str, Positions], n: int) -> Any:
-    """Which of `n` elements have all of their runs settled."""
-    coarse, grid = need.coarse, made.grid
-    assert coarse is not None and grid is not None
-    axes = made.first.axes
-    place, found = axes.index(coarse.of), np.zeros(n, bool)
-    flags = made.settled.reshape(grid.counts, order="F")
-    inner = tuple(i for i, axis in enumerate(axes) if axis not in need.along)
-    for run in np.unique(where[coarse.axis]).tolist():
-        spans = [coarse.span(run, run + 1) if i == place else None for i in range(len(axes))]
-        settled = flags[grid.covering(spans)].all(axis=inner)
-        at = [where[a] // grid.block[i] for i, a in enumerate(axes) if a in need.along]
-        found |= (where[coarse.axis] == run) & settled[tuple(at)]
-    return found
 
 
 def lost(

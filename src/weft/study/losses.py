@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from weft.model.crossing import Source
 from weft.model.step import Step
-from weft.plan.blocks import Positions
-from weft.plan.dataflow import reads
+from weft.plan.blocks import Grid, Positions
+from weft.plan.dataflow import Group, Need, reads
+from weft.study.arguments import Fetcher
 from weft.study.coarse import lost
+from weft.study.study import Study
 
-if TYPE_CHECKING:
-    from weft.study.tracks import Track
+
+class Progress(Protocol):
+    """What losses ask of a group's track, and of those that it needs."""
+
+    study: Study
+    group: Group
+    steps: tuple[Step, ...]
+    fetcher: Fetcher
+    counts: dict[str, Any]
+    grid: Grid | None
+    impossible: bool
+    losses: Losses
+
+    @property
+    def needs(self) -> tuple[tuple[Need, Progress], ...]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +66,7 @@ class States:
 class Losses:
     """What of a track's steps failed or is blocked, and what of others depends on it."""
 
-    def __init__(self, track: Track) -> None:
+    def __init__(self, track: Progress) -> None:
         self.track = track
         self.flags: dict[str, dict[int, Any]] = {step.name: {} for step in track.steps}
         self.sources: dict[str, list[Source]] = {step.name: [] for step in track.steps}

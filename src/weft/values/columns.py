@@ -32,7 +32,7 @@ from weft.values.ragged import RowsColumn
 
 __all__ = [
     "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn",
-    "Unstorable", "concat", "from_input", "from_parts", "nested", "objects", "pack",
+    "Unstorable", "concat", "from_input", "from_parts", "nested", "objects", "pack", "rows",
 ]  # fmt: skip
 
 _PYTHON: dict[type, tuple[str, Any]] = {
@@ -188,6 +188,11 @@ def concat(columns: Sequence[Column]) -> Column:
             ]
             return TextColumn(*join(pieces), text=first.text)
     return _concat_objects(columns)
+
+
+def rows(cells: Sequence[Column]) -> RowsColumn:
+    """The column of rows, given the cells of each."""
+    return RowsColumn(concat(cells), np.cumsum([0, *(len(row) for row in cells)]))
 
 
 def _concat_objects(columns: Sequence[Column]) -> ObjectColumn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,6 @@ class RowsColumn(Column):
     def __init__(self, cells: Column, offsets: Array) -> None:
         self.cells = cells
         self.offsets = offsets
-
-    @classmethod
-    def of(cls, rows: Sequence[Column]) -> RowsColumn:
-        """From the cells of each row."""
-        from weft.values.columns import concat
-
-        return cls(concat(rows), np.cumsum([0, *(len(row) for row in rows)]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
