@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import inspect
 import re
 import subprocess
@@ -34,6 +35,23 @@ def test_types_are_shipped() -> None:
 def test_no_module_is_longer_than_400_lines() -> None:
     long = {str(path.relative_to(ROOT)): len(lines_of(path)) for path in MODULES if len(lines_of(path)) > 400}
     assert not long, f"these modules ask to be two things: {long}"
+
+
+def test_no_module_imports_its_way_back_to_itself() -> None:
+    names = {".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): path for path in MODULES}
+    needs: dict[str, set[str]] = {}
+    for name, path in names.items():
+        if path.name == "__init__.py":
+            continue  # a package's face hands names on
+        found = needs.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {
+                    node.module,
+                    *(f"{node.module}.{alias.name}" for alias in node.names),
+                } & names.keys()
+    # Also where an import stands in a function, or is for types alone.
+    list(graphlib.TopologicalSorter(needs).static_order())
 
 
 def code_lines(path: Path) -> int:

@@ -18,27 +18,21 @@ from weft.values.columns_kinds import (
     Array,
     Buffers,
     Column,
-    ObjectColumn,
-    RangeColumn,
     TextColumn,
     TypedColumn,
     Unstorable,
     join,
     objects,
 )
-from weft.values.content_arrays import dtype_spec, from_raw, read_dtype
+from weft.values.content_arrays import from_raw, read_dtype
 from weft.values.content_rules import NoRule
+from weft.values.packing import ObjectColumn, RangeColumn, native, pack
 from weft.values.ragged import RowsColumn
 
 __all__ = [
     "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn",
     "Unstorable", "concat", "from_input", "from_parts", "nested", "objects", "pack", "rows",
 ]  # fmt: skip
-
-_PYTHON: dict[type, tuple[str, Any]] = {
-    bool: ("bool", np.bool_), int: ("int", np.int64), float: ("float", np.float64),
-    complex: ("complex", np.complex128),
-}  # fmt: skip
 
 
 class SequenceColumn(Column):
@@ -73,73 +67,6 @@ class SequenceColumn(Column):
 
     def parts(self) -> tuple[dict[str, Any], Buffers]:
         return pack(self.tolist()).parts()
-
-
-def pack(values: Sequence[Any], *, live: bool = False) -> Column:
-    """The column of a list or tuple of values.
-
-    Parameters
-    ----------
-    live
-        Keep values that cannot be stored as they are; the column then has no `parts`.
-
-    Raises
-    ------
-    Unstorable
-        Without `live`, at the first value that cannot be stored.
-
-    Examples
-    --------
-    >>> pack([1.5, 2.5]).to_array()
-    array([1.5, 2.5])
-    >>> pack([1, 2.5]).tolist()
-    [1, 2.5]
-    """
-    types = set(map(type, values))
-    if len(types) != 1:
-        return ObjectColumn.encode(values, live) if types else TypedColumn(np.empty(0), "float")
-    (kind,) = types
-    if kind in _PYTHON:
-        name, dtype = _PYTHON[kind]
-        try:
-            return TypedColumn(np.array(values, dtype), name)
-        except OverflowError:
-            return ObjectColumn.encode(values)
-    if kind is str:
-        return TextColumn(*join([value.encode("utf-8", "surrogatepass") for value in values]), text=True)
-    if kind is bytes:
-        return TextColumn(*join(values), text=False)
-    if kind is type(None):
-        return TypedColumn(np.empty((len(values), 0), np.uint8), "none")
-    column = None
-    if kind is np.ndarray or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
-        column = _pack_numpy(values, kind)
-    return ObjectColumn.encode(values, live) if column is None else column
-
-
-def _native(dtype: np.dtype[Any]) -> bool:
-    """Whether its bytes say everything."""
-    try:
-        dtype_spec(dtype)
-    except NoRule:
-        return False
-    return not dtype.hasobject and dtype.itemsize > 0
-
-
-def _pack_numpy(values: Sequence[Any], kind: type) -> Column | None:
-    """The column of arrays, or of scalars of one type; None where they have no common dtype and shape."""
-    first: Any = values[0]
-    dtype = first.dtype
-    if not _native(dtype) or (issubclass(kind, np.flexible) and not issubclass(kind, np.void)):
-        return None  # np.str_ may end in NULs, which an array does not keep
-    if kind in (np.ndarray, np.void, np.datetime64, np.timedelta64):
-        if any(value.dtype != dtype or value.shape != first.shape for value in values):
-            return None
-        data = np.empty((len(values), *first.shape), dtype)  # np.stack would swap a foreign byte order
-        for i, value in enumerate(values):
-            data[i] = value
-        return TypedColumn(data, "array" if kind is np.ndarray else "scalar")
-    return TypedColumn(np.array(values, dtype), "scalar")
 
 
 def from_parts(meta: dict[str, Any], buffers: Sequence[memoryview | bytes], *, trust: bool = True) -> Column:
@@ -241,7 +168,7 @@ def from_input(value: Any) -> Column:
             raise InvalidInput("an array without dimensions cannot be mapped over; give it at least one")
         if value.dtype == object and value.ndim == 1:
             return pack(value.tolist(), live=True)
-        if type(value) is np.ndarray and _native(value.dtype):
+        if type(value) is np.ndarray and native(value.dtype):
             return TypedColumn(value, "scalar" if value.ndim == 1 else "array")
         return pack([value[i] for i in range(len(value))], live=True)
     refused = isinstance(value, (str, bytes, bytearray, memoryview, Mapping, Set))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from weft.values.columns_kinds import Array, Column, RangeColumn, TypedColumn
+from weft.values.columns_kinds import Array, Column, TypedColumn
 from weft.values.content import digest
 from weft.values.content_arrays import canonical_rows
+from weft.values.packing import RangeColumn, pack
 
 WIDTH = 16
 
@@ -59,8 +60,6 @@ def _is_number(column: TypedColumn) -> bool:
 def _one(value: Any) -> Array:
     # Alone as among its like: the same value may stand in columns of different kinds.
     if type(value) in (int, float) or isinstance(value, np.generic):
-        from weft.values.columns import pack
-
         alone = pack([value], live=True)
         if isinstance(alone, TypedColumn):
             row: Array = traced(alone)[0]
