@@ -191,6 +191,11 @@ def executions(step: str, at: tuple[int, ...]) -> list[str]:
     return [" ".join(map(str, (step, *at)))]
 
 
+def surround(environment: dict[str, str]) -> None:
+    """Give a worker what its driver's environment says: a warm one has that of an earlier driver."""
+    os.environ.update(environment)
+
+
 def drive(run_dir: str, backend: str) -> None:
     """Run, or go on."""
     os.setsid()

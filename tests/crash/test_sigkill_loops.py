@@ -436,7 +436,8 @@ def test_a_worker_that_is_killed_in_the_body_of_a_loop(
     def drive(**options: Any) -> weft.Run:
         return pipe.configure({step: {"retries": retries}}).run(
             inputs, run_dir=tmp_path / "run", backend=backend, n_jobs=2, block_size=3, flush_seconds=0.05,
-            on_error="continue", initializer=os.environ.update, initargs=(given,), **killable.GIVEN, **options,
+            on_error="continue", initializer=killable.surround, initargs=(given,),
+            **killable.GIVEN, **options,
         )  # fmt: skip
 
     def done() -> set[str]:

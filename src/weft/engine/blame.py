@@ -17,7 +17,7 @@ from weft.engine.worker import HOST
 from weft.errors import InvalidInput, StepError, WeftError
 from weft.plan.blocks import Grid, positions
 from weft.store.commits import Commit, Failure, Payload
-from weft.study.arguments import Item, place
+from weft.study.arguments import Item, in_order, place
 from weft.study.arrays import Values
 from weft.study.study import Study
 from weft.study.tracks import Track
@@ -91,7 +91,7 @@ class Blame:
             items = [part for item in job.items for part in track.placed(item)]
             job, numbers = replace(job, items=tuple(items), pilot=None), ()
             numbers = tuple(track.grid.number(item.block) for item in items)
-        guilty, deaths = self._charge(job, mark) if mark is not None else (None, 0)
+        guilty, deaths = self._charge(track, job, mark) if mark is not None else (None, 0)
         if guilty is not None:
             if deaths > self.study.graph.steps[guilty.steps[0]].retries:
                 self._bury(track, guilty, deaths)
@@ -128,7 +128,7 @@ class Blame:
             track.out[number] = track.out.get(number, 0) + 1
         self.suspects.append(Suspect(job, track, numbers))
 
-    def _charge(self, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
+    def _charge(self, track: Track, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
         """The element that ran when its worker died, and how often it did; None if nothing was running."""
         number, lane, position = mark
         if number < 0:
@@ -140,7 +140,8 @@ class Blame:
                 )
             return None, 0
         item = job.items[number]
-        local = positions(item.local)[position : position + 1]
+        assert track.grid is not None
+        local = in_order(item, track.first, track.grid)[position : position + 1]
         key = (item.steps[lane], item.block, int(local[0]))
         self.deaths[key] += 1
         return Item.of(item.steps[lane:], item.block, local), self.deaths[key]

@@ -154,7 +154,7 @@ class Committer:
         for block, local, picked in _by_block(work, grid, done_at):
             part = (
                 columns
-                if len(picked) == len(done_at)
+                if np.array_equal(picked, np.arange(len(done_at)))
                 else [_cells(c, i, picked) for c, i in zip(columns, inner, strict=True)]
             )
             self._write(
@@ -295,12 +295,20 @@ def _by_block(work: Work, grid: Grid, at: Positions) -> Any:
     if not len(at):
         return
     if grid is work.grid:
-        yield work.item.block, work.local[at], np.arange(len(at))
+        which = _ascending(work.local[at])
+        yield work.item.block, work.local[at[which]], which
         return
     number, local = grid.locate(work.grid.storage(work.item.block, work.local[at]))
     for block in np.unique(number).tolist():
         which = np.flatnonzero(number == block)
+        which = which[_ascending(local[which])]
         yield grid.at(block), local[which], which
+
+
+def _ascending(local: Positions) -> Positions:
+    """The order in which positions ascend: of loops they come iteration by iteration."""
+    in_place = bool((local[1:] > local[:-1]).all())
+    return np.arange(len(local)) if in_place else np.argsort(local, kind="stable")
 
 
 def _cells(column: Any, shape: tuple[int, ...], picked: Positions) -> Any:

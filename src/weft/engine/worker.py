@@ -27,11 +27,11 @@ from weft.engine.printed import keeping
 from weft.engine.turns import Previous, Turns
 from weft.model.resources import Resources
 from weft.model.step import Parameter, Step
-from weft.plan.blocks import Grid, positions
+from weft.plan.blocks import Grid
 from weft.store.artifacts import keeping_files
 from weft.store.commits import DONE
 from weft.store.fs import current as current_fs
-from weft.study.arguments import Arguments, Carried, Fetcher, Item, Single
+from weft.study.arguments import Arguments, Carried, Fetcher, Item, Single, in_order
 from weft.study.reading import injected
 from weft.study.streams import generator
 from weft.study.study import Study
@@ -144,7 +144,7 @@ def _work(
     mark: Mark | None,
     number: int,
 ) -> Work:
-    local = positions(item.local)
+    local = in_order(item, study.graph.steps[item.steps[0]], grid)
     work = Work(item, local, grid, len(local), arguments)
     made: dict[str, Upstream] = {}
     for lane_number, name in enumerate(item.steps):

@@ -51,6 +51,18 @@ class Item:
         return cls(tuple(steps), block, tuple((low, high) for low, high in ranges(local)))
 
 
+def in_order(item: Item, step: Step, grid: Grid) -> Positions:
+    """Local positions of an item's elements; iteration by iteration, where a loop goes on within it.
+
+    So all that a loop runs for go through an iteration together, at 2 µs each where one by one takes 16.
+    """
+    local = positions(item.local)
+    if not step.loops:
+        return local
+    turns = grid.storage(item.block, local)[step.axes.index(step.loops[-1].name)]
+    return local[np.argsort(turns, kind="stable")]
+
+
 @dataclass(frozen=True)
 class Single:
     """An argument that is the same for every element."""
@@ -140,7 +152,7 @@ class Fetcher(Reading):
         study = self.study
         found = Arguments()
         first = study.graph.steps[item.steps[0]]
-        local = positions(item.local)
+        local = in_order(item, first, grid)
         where = dict(zip(first.axes, grid.storage(item.block, local), strict=True))
         n, box = len(local), dict(zip(first.axes, grid.box(item.block), strict=True))
         made = {output for name in item.steps for output in study.graph.steps[name].outputs}
