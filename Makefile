@@ -27,7 +27,7 @@ demo: $(STAMP) ## run the demonstration study
 	@$(BIN)/weft demo $(ARGS)
 
 test: $(STAMP) ## run the tests (ARGS="tests/model -x" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(STAMP) ## style, types, layers
 	@$(BIN)/ruff check .

@@ -367,3 +367,17 @@ def test_what_is_not_installed_is_told_before_anything_runs(
     with pytest.raises(ImportError, match=r"'told' takes 'y'.*weft\[labels\]"):
         go([first, weft.Step(told, "told")], {"x": [1]})
     assert len(calls) == 0
+
+
+def test_what_lies_under_the_mask_is_no_memory_of_other_things() -> None:
+    """It is part of what a step reads: were it another each time, the step would run again for ever."""
+    part = weft.step("y", mapspec="a[j], b[i] -> y[j, i]", name="part")(lambda a, b: a / b)
+    row = weft.Step(lambda y: y, "row", mapspec="y[j, :] -> row[j]", allow_missing=True, name="row")
+    for n in range(2, 40):
+        np.full(n, 7.7), np.full(2 * n, 7.7)  # memory that is free again
+        run = weft.Pipeline([part, row]).run(
+            {"a": [1.0, 2.0], "b": [0.0] * (n - 1) + [1.0]}, on_error="continue", progress=False,
+            backend="sequential",
+        )  # fmt: skip
+        for found in run["row"]:
+            assert np.ma.getdata(found)[np.ma.getmaskarray(found)].tolist() == [0.0] * (n - 1)

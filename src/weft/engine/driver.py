@@ -267,10 +267,7 @@ class Driver:
                 n + sum(c.n_done for c in report.commits if c.step == track.first.name),
                 spent + report.seconds,
             )
-        if sum(self.study.learn(step) for step in track.steps):
-            for other in self.tracks:
-                if other.widen():
-                    self._settled(other, ())
+        self._learn(track)
         self.blame.report(track, report)
         self.emit(
             "job-ended", track.group.name, n=report.n, seconds=report.seconds,
@@ -281,6 +278,13 @@ class Driver:
             self._problem(report)
         self._judge()
         self._settled(track, sent.numbers)
+
+    def _learn(self, track: Track) -> None:
+        """Learn the lengths of rows that a group made; where they are longer now, there are more blocks."""
+        if sum(self.study.learn(step) for step in track.steps):
+            for other in self.tracks:
+                if other.widen():
+                    self._settled(other, ())
 
     def _piloted(self, track: Track, report: Report) -> None:
         """Take the blocks that a pilot chose."""
@@ -321,7 +325,7 @@ class Driver:
             sent.track.open()
         for step in sent.track.steps:
             sent.track.recount(step)
-            self.study.learn(step)
+        self._learn(sent.track)
         numbers = self.blame.inquest(sent.track, sent.job, sent.numbers, mark)
         self.problem = self.problem or self.blame.problem
         self._judge()

@@ -73,7 +73,9 @@ class Assembled:
         if self.present is None:
             return values.reshape(self.shape + inner)
         size = math.prod(self.shape)
-        full: np.ndarray[Any, Any] = cast(Any, np.ma).masked_all((size, *inner), dtype=values.dtype)
+        # What lies under the mask is read and told apart with the rest: not whatever was in the memory.
+        blank = (np.empty if values.dtype.hasobject else np.zeros)((size, *inner), values.dtype)
+        full: np.ndarray[Any, Any] = cast(Any, np.ma).array(blank, mask=True)
         if len(self.present):
             full[self.present] = values
         return full.reshape(self.shape + inner)
