@@ -24,6 +24,7 @@ EXTRA_OF = {
     "sklearn": "demo",
     "matplotlib": "demo",
     "hydra": "yaml",
+    "distributed": "dask",
 }
 
 settings.register_profile(

@@ -6,10 +6,11 @@ import importlib.util
 from concurrent.futures import Executor
 from typing import Any
 
+from weft.backends.dask import Dask
 from weft.backends.executors import Given, Loky, Processes, Sequential, Threads
 from weft.errors import BackendUnavailable, InvalidInput, UnknownBackend
 
-_registered: dict[str, Any] = {cls.name: cls for cls in (Sequential, Threads, Processes, Loky)}
+_registered: dict[str, Any] = {cls.name: cls for cls in (Sequential, Threads, Processes, Loky, Dask)}
 _found = False
 
 

@@ -181,7 +181,7 @@ class Pool:
 
     def broken(self, executor: Executor | None) -> None:
         """An executor lost a worker, and all of its jobs with it: the next job starts another."""
-        if executor is not self.executor:
+        if executor is not self.executor or getattr(self.backend, "survives", False):
             return
         self.executor = None
         if executor is not None and self.backend.name != "executor":
