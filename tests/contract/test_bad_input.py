@@ -342,3 +342,19 @@ def test_results_that_are_not_there(go: Go, step: Any) -> None:
         run["y"]
     with pytest.raises(LookupError):
         run["y"]
+
+
+def test_workers_that_cannot_be_started_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    class Unstartable:
+        name, description, requires, options, separate = "unstartable", "no workers", "", (), True
+
+        def start(self, n_jobs: int) -> Any:
+            raise OSError("AF_UNIX path too long")
+
+        def stop(self, executor: Any, kill: bool = False) -> None:
+            raise AssertionError("nothing was started")
+
+    pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)])
+    with pytest.raises(weft.WeftError, match="workers of 'unstartable' cannot be started: AF_UNIX") as refused:
+        pipe.run({"x": [1]}, backend=Unstartable(), n_jobs=2, run_dir=tmp_path / "r")
+    assert not isinstance(refused.value, weft.StoreError)

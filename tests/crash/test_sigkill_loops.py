@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -141,14 +143,14 @@ class Killer:
 
     def __init__(self, folder: Path, out: Path) -> None:
         self.folder, self.out = folder, out
-        self.pids, temporary = folder / "pids", folder / "tmp"
-        for place in (self.pids, temporary):
-            place.mkdir()
+        # Short: a process pool keeps a socket there, whose path has room for some hundred characters.
+        self.pids, self.temporary = folder / "pids", tempfile.mkdtemp(prefix="kill-")
+        self.pids.mkdir()
         self.control = Control(folder / "control")
         self.ended: set[int] = set()
         given = {
             **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "WEFT_TEST_PIDS": str(self.pids),
+            "OMP_NUM_THREADS": "1", "TMPDIR": self.temporary, "WEFT_TEST_PIDS": str(self.pids),
             "WEFT_TEST_CONTROL": str(folder / "control"),
         }  # fmt: skip
         self.stderr = open(folder / "stderr", "w")  # noqa: SIM115 - it is closed in close()
@@ -163,6 +165,7 @@ class Killer:
         self.script.stdin.close()
         self.script.wait(DEADLINE)
         self.stderr.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)
         for pid in self.ended:  # what a killed group could not give back itself
             for left in [*Path("/dev/shm").glob(f"*loky-{pid}-*"), *Path("/dev/shm").glob(f"*.weft-{pid}-*")]:
                 with contextlib.suppress(OSError):

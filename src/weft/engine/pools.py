@@ -78,10 +78,15 @@ class Pool:
             If its processes end before their first job.
         """
         if self.executor is None:
-            self.executor = self.backend.start(self.n_jobs)
+            try:
+                self.executor = self.backend.start(self.n_jobs)
+            except OSError as error:  # no disk's refusal
+                raise self._unstarted(error) from error
             if self.separate and not self.started:
                 try:
                     self.executor.submit(hello).result()
+                except OSError as error:
+                    raise self._unstarted(error) from error
                 except BrokenExecutor as error:
                     raise WeftError(
                         f"The worker processes of {self.backend.name!r} ended before their first job. A "
@@ -91,6 +96,9 @@ class Pool:
                     ) from error
             self.started = True
         return self.executor
+
+    def _unstarted(self, error: OSError) -> WeftError:
+        return WeftError(f"The workers of {self.backend.name!r} cannot be started: {error}.")
 
     def place(self) -> Place:
         """How the workers come by the study."""
