@@ -25,6 +25,7 @@ EXTRA_OF = {
     "matplotlib": "demo",
     "hydra": "yaml",
     "distributed": "dask",
+    "prefect": "prefect",
 }
 
 settings.register_profile(
@@ -66,6 +67,26 @@ def require() -> Callable[..., Any]:
             _absent(f"needs {name}: pip install " + (f"'weft[{extra}]'" if extra else name))
 
     return get
+
+
+@pytest.fixture(scope="session")
+def prefect_server(require: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Prefect's own server, on the loopback interface, with its files in a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        # Prefect reads them when it is imported, and hands them on to the server.
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        patch.setenv("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+        patch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
+        patch.setenv("DO_NOT_TRACK", "1")
+        assert "prefect" not in sys.modules, "Prefect would have its files in the user's home"
+        require("prefect")
+        server = importlib.import_module("prefect.server.api.server").SubprocessASGIServer()
+        server.start(timeout=90)
+        yield server
+        server.stop()
 
 
 def _children() -> set[int]:

@@ -355,6 +355,8 @@ def test_workers_that_cannot_be_started_are_not_taken_for_a_full_disk(tmp_path: 
             raise AssertionError("nothing was started")
 
     pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)])
-    with pytest.raises(weft.WeftError, match="workers of 'unstartable' cannot be started: AF_UNIX") as refused:
+    with pytest.raises(
+        weft.WeftError, match="workers of 'unstartable' cannot be started: AF_UNIX"
+    ) as refused:
         pipe.run({"x": [1]}, backend=Unstartable(), n_jobs=2, run_dir=tmp_path / "r")
     assert not isinstance(refused.value, weft.StoreError)

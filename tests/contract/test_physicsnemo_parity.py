@@ -127,7 +127,8 @@ def test_physicsnemo_03_numbers_of_jobs(n_jobs: int, folder: Path, calls: Calls)
 
 def test_physicsnemo_04_backends_of_ones_own(folder: Path) -> None:
     known = weft.list_backends()
-    assert {"sequential", "thread_pool", "process_pool", "loky", "auto"} <= set(known)
+    # Runs on Dask and Prefect themselves are in tests/backends.
+    assert {"sequential", "thread_pool", "process_pool", "loky", "dask", "prefect", "auto"} <= set(known)
     assert all({"description", "available", "requires"} <= set(about) for about in known.values())
 
     class Mine:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "weft"
 MODULES = sorted(SOURCE.rglob("*.py"))
 
-HEAVY = {"pandas", "xarray", "zarr", "dask", "loky", "rich", "click", "matplotlib", "IPython"}
+HEAVY = {"pandas", "xarray", "zarr", "dask", "prefect", "loky", "rich", "click", "matplotlib", "IPython"}
 # Assembled, so that a search for these marks finds only real ones.
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from weft.backends.dask import Dask
 from weft.backends.executors import Given, Loky, Processes, Sequential, Threads
+from weft.backends.prefect import Prefect
 from weft.errors import BackendUnavailable, InvalidInput, UnknownBackend
 
-_registered: dict[str, Any] = {cls.name: cls for cls in (Sequential, Threads, Processes, Loky, Dask)}
+_registered: dict[str, Any] = {cls.name: cls for cls in (Sequential, Threads, Processes, Loky, Dask, Prefect)}
 _found = False
 
 
