@@ -179,3 +179,11 @@ def test_a_step_waits_for_a_whole_loop_without_data(tmp_path: Path) -> None:
     loop = weft.Loop([weft.Step(step, "y", name="step")], n_iterations=3, name="t", carry={"x": "y"})
     pipe = weft.Pipeline([weft.Step(report, "n", after="t", name="report"), loop])
     assert pipe.run({"x": 0}, backend="sequential")["n"] == 3
+
+
+def test_hints_say_the_names_that_users_know() -> None:
+    pipe = weft.Pipeline([weft.Loop([weft.Step(lambda guess: guess / 2, "guess")], n_iterations=2)])
+    with pytest.raises(weft.InvalidInput, match=r"no input 'gess'\. Did you mean 'guess'\?"):
+        pipe.run({"gess": 1.0})
+    with pytest.raises(weft.WiringError, match=r"Did you mean 'guess'\?"):
+        pipe.vary("gess")

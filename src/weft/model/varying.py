@@ -43,7 +43,7 @@ def varied(graph: Graph, axes: Mapping[str, Sequence[str]]) -> list[Step]:
                 why = (
                     f"it is made by step {made.name!r}"
                     if made
-                    else f"no step takes it.{nearest(name, graph.inputs)}"
+                    else f"no step takes it.{nearest(name, map(graph.said, graph.inputs))}"
                 )
                 raise WiringError(f"{name!r} is no input that could be varied: {why}")
             given[name] = (*given.get(name, ()), axis)

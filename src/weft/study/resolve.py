@@ -44,7 +44,8 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
                 "from it, drop that step: pipe.drop(...)."
             )
         raise InvalidInput(
-            f"There is no input {name!r}.{nearest(name, graph.inputs)} Inputs: {_listed(graph)}."
+            f"There is no input {name!r}.{nearest(name, map(graph.said, graph.inputs))} "
+            f"Inputs: {_listed(graph)}."
         )
     missing = [
         name
