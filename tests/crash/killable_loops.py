@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.crash.killable import install
+from tests.crash.drivers import install, serve
 
 import weft
 from weft.testing import Calls
@@ -196,13 +194,11 @@ def surround(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def drive(run_dir: str, backend: str) -> None:
+def drive(run_dir: str, backend: str, environment: dict[str, str]) -> None:
     """Run, or go on."""
-    os.setsid()
-    os.environ["WEFT_TEST_DRIVER"] = str(os.getpid())
+    surround(environment)
     # By this name the semaphores that a killed group leaves are found.
     multiprocessing.current_process()._config["semprefix"] = f"/weft-{os.getpid()}"  # type: ignore[attr-defined]
-    install()
     study().run(
         INPUTS, run_dir=run_dir, backend=backend, n_jobs=2, block_size=3, initializer=install,
         flush_seconds=0.05, **GIVEN,
@@ -210,29 +206,5 @@ def drive(run_dir: str, backend: str) -> None:
 
 
 def main() -> None:
-    """Fork a driver for each order, say its number, and then how it ended."""
-    import cloudpickle  # noqa: F401
-    import loky  # noqa: F401
-
-    for line in sys.stdin:
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            os.dup2(2, 1)  # the answers of this script stand alone on its output
-            try:
-                os.environ.update(order["environment"])
-                drive(order["run_dir"], order["backend"])
-                status = 0
-            except weft.RunLocked:
-                status = 3
-            finally:
-                sys.stderr.flush()
-                if status == 1:
-                    import traceback
-
-                    traceback.print_exc()
-                os._exit(status)
-        print(json.dumps({"pid": pid}), flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": status}), flush=True)
+    """What the script does."""
+    serve(drive)

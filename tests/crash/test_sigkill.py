@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -19,15 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.crash import killable
-from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, Control, alive
+from tests.crash.drivers import DEADLINE, Drivers
+from tests.crash.phases import AFTER, BEFORE, KINDS, NAMED, PHASES, SYNCED, WRITING, WRITTEN, alive
 
 import weft
 from weft.errors import InvalidInput, StoreError
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 30.0
 ONCE = (
     BEFORE,
     WRITING,
@@ -40,103 +34,48 @@ N = 300
 GROWN = 10  # values that a growth adds
 
 
-class Killer:
-    """Starts drivers of the study, kills them, and waits until nothing of them is left."""
+class Killer(Drivers):
+    """Kills drivers of the study at points of the protocol, and counts at which."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.counts, self.pids, temporary = (folder / name for name in ("counts", "pids", "tmp"))
-        for place in (self.counts, self.pids, temporary):
-            place.mkdir()
-        self.control = Control(folder / "control")
+        self.counts = folder / "counts"
+        self.counts.mkdir()
+        super().__init__(folder, "tests.crash.killable", {"WEFT_TEST_COUNTS": str(self.counts)})
         self.killed: Counter[tuple[str, str, str]] = Counter()
-        self.ended: set[int] = set()
         self.slowest_orphan = 0.0
-        environment = {
-            **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary), "WEFT_TEST_COUNTS": str(self.counts),
-            "WEFT_TEST_PIDS": str(self.pids), "WEFT_TEST_CONTROL": str(folder / "control"),
-        }  # fmt: skip
-        self.stderr = open(folder / "stderr", "w")  # noqa: SIM115 - it is closed in close()
-        self.script = subprocess.Popen(
-            [sys.executable, "-c", "from tests.crash.killable import main; main()"],
-            cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.stderr,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        assert self.script.stdin is not None
-        self.script.stdin.close()
-        self.script.wait(DEADLINE)
-        self.stderr.close()
-        # What a killed group could not give back itself.
-        for pid in self.ended:
-            for left in Path("/dev/shm").glob(f"*loky-{pid}-*"):
-                with contextlib.suppress(OSError):
-                    left.unlink()
-
-    def start(self, run_dir: Path, n: int) -> int:
-        assert self.script.stdin is not None
-        self.script.stdin.write(json.dumps({"run_dir": str(run_dir), "n": n}) + "\n")
-        self.script.stdin.flush()
-        return int(self._told(DEADLINE)["pid"])
 
     def finish(self, run_dir: Path, n: int) -> None:
         self.control.order("none", -1)
-        self.start(run_dir, n)
-        status = self._told(DEADLINE)["status"]
-        assert status == 0, (self.folder / "stderr").read_text()[-3000:]
+        self.start(run_dir=str(run_dir), n=n)
+        self.check_success()
 
     def kill_at(self, run_dir: Path, n: int, kind: str, phase: int, group: bool, skip: int = 0) -> bool:
         """Kill at a point of the protocol; False if the run came to its end without reaching it."""
         self.control.order(kind, phase, skip)
-        driver = self.start(run_dir, n)
-        over = time.monotonic() + DEADLINE
-        while not self.control.waiting:
-            if self._ended():
-                return False
-            assert time.monotonic() < over, (kind, PHASES[phase], self.control.phases())
-            time.sleep(0.001)
+        driver = self.start(run_dir=str(run_dir), n=n)
+        if not self.reach(lambda: self.control.waiting, (kind, PHASES[phase])):
+            return False
         self.killed["group" if group else "driver", kind, PHASES[phase]] += 1
-        self._kill(driver, group)
+        self._killed(driver, group)
         return True
 
     def kill_after(self, run_dir: Path, n: int, seconds: float, group: bool) -> bool:
         """Kill at any moment; False if the run had ended."""
         self.control.order("none", -1)
-        driver = self.start(run_dir, n)
+        driver = self.start(run_dir=str(run_dir), n=n)
         over = time.monotonic() + seconds
-        while time.monotonic() < over:
-            if self._ended():
-                return False
-            time.sleep(0.001)
+        if not self.reach(lambda: time.monotonic() > over, seconds):
+            return False
         for _, (kind, phase) in self.control.phases().items():
             self.killed["random, each process", kind, phase] += 1
-        self._kill(driver, group)
+        self._killed(driver, group)
         return True
 
-    def _kill(self, driver: int, group: bool) -> None:
-        if group:
-            os.killpg(driver, signal.SIGKILL)
-        else:
-            os.kill(driver, signal.SIGKILL)
-        self._told(DEADLINE)
-        self.ended.add(driver)
+    def _killed(self, driver: int, group: bool) -> None:
+        self.kill(driver, group)
         killed = time.monotonic()
-        while left := [pid for pid in self.workers() if alive(pid)]:
-            if time.monotonic() > killed + DEADLINE:
-                for pid in left:
-                    os.kill(pid, signal.SIGKILL)
-                raise AssertionError(
-                    f"{len(left)} worker(s) did not end after their driver was killed: {left}"
-                )
-            time.sleep(0.005)
+        self.wait_for_workers()
         self.slowest_orphan = max(self.slowest_orphan, time.monotonic() - killed)
-        for pid in self.workers():
-            (self.pids / str(pid)).unlink()
-
-    def workers(self) -> list[int]:
-        return [int(path.name) for path in self.pids.iterdir()]
 
     def executions(self) -> dict[int, int]:
         return {int(path.name): path.stat().st_size for path in self.counts.iterdir()}
@@ -148,21 +87,6 @@ class Killer:
                 hit = {p: n for (w, k, p), n in sorted(self.killed.items()) if (w, k) == (who, kind)}
                 if hit:
                     print(f"  {who:20} {kind:8} " + ", ".join(f"{p}: {n}" for p, n in hit.items()))
-
-    def _ended(self) -> bool:
-        if select.select([self.script.stdout], [], [], 0)[0]:
-            status = self._told(1.0)["status"]
-            assert status == 0, (self.folder / "stderr").read_text()[-3000:]
-            return True
-        return False
-
-    def _told(self, seconds: float) -> dict[str, int]:
-        assert self.script.stdout is not None
-        assert select.select([self.script.stdout], [], [], seconds)[0], "the script does not answer"
-        line = self.script.stdout.readline()
-        assert line, (self.folder / "stderr").read_text()[-3000:]
-        told: dict[str, int] = json.loads(line)
-        return told
 
 
 class Watched:

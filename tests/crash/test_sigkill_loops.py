@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import select
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.crash import killable_loops as killable
-from tests.crash.phases import AFTER, BEFORE, NAMED, SYNCED, WRITING, WRITTEN, Control, alive
+from tests.crash.drivers import DEADLINE, Drivers
+from tests.crash.phases import AFTER, BEFORE, NAMED, SYNCED, WRITING, WRITTEN
 
 import weft
 from weft.errors import InvalidInput, StoreError
@@ -34,8 +28,6 @@ from weft.testing import Calls
 
 pytestmark = [pytest.mark.crash, pytest.mark.slow, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 30.0
 MOMENTS = [  # both of is_enough end their loops
     "grown 1 2", "powered 0 0 1", "stream 3", "cached 13", "longer 2 1", "is_enough 1 4", "celled 2 4",
     "update 10", "grown 0 5", "letters", "is_enough 0 5", "all",
@@ -138,99 +130,10 @@ def environment(folder: Path, out: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-class Killer:
-    """Starts drivers of the study, kills them, and waits until nothing of them is left."""
-
-    def __init__(self, folder: Path, out: Path) -> None:
-        self.folder, self.out = folder, out
-        # Short: a process pool keeps a socket there, whose path has room for some hundred characters.
-        self.pids, self.temporary = folder / "pids", tempfile.mkdtemp(prefix="kill-")
-        self.pids.mkdir()
-        self.control = Control(folder / "control")
-        self.ended: set[int] = set()
-        given = {
-            **os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}", "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1", "TMPDIR": self.temporary, "WEFT_TEST_PIDS": str(self.pids),
-            "WEFT_TEST_CONTROL": str(folder / "control"),
-        }  # fmt: skip
-        self.stderr = open(folder / "stderr", "w")  # noqa: SIM115 - it is closed in close()
-        self.script = subprocess.Popen(
-            [sys.executable, "-c", "from tests.crash.killable_loops import main; main()"],
-            cwd=ROOT, env=given, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.stderr,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        assert self.script.stdin is not None
-        self.script.stdin.close()
-        self.script.wait(DEADLINE)
-        self.stderr.close()
-        shutil.rmtree(self.temporary, ignore_errors=True)
-        for pid in self.ended:  # what a killed group could not give back itself
-            for left in [*Path("/dev/shm").glob(f"*loky-{pid}-*"), *Path("/dev/shm").glob(f"*.weft-{pid}-*")]:
-                with contextlib.suppress(OSError):
-                    left.unlink()
-
-    def start(self, study: Study) -> int:
-        order = {
-            "run_dir": str(study.folder / "run"), "backend": study.backend,
-            "environment": environment(study.folder, self.out),
-        }  # fmt: skip
-        assert self.script.stdin is not None
-        self.script.stdin.write(json.dumps(order) + "\n")
-        self.script.stdin.flush()
-        return int(self._told(DEADLINE)["pid"])
-
-    def status(self) -> int:
-        """How the driver ends that is at work."""
-        return os.waitstatus_to_exitcode(self._told(DEADLINE)["status"])
-
-    def reach(self, reached: Callable[[], bool], what: Any) -> bool:
-        """Wait for a moment; False if the run came to its end without it."""
-        over = time.monotonic() + DEADLINE
-        while not reached():
-            if select.select([self.script.stdout], [], [], 0.002)[0]:
-                status = self.status()
-                assert status == 0, (what, (self.folder / "stderr").read_text()[-3000:])
-                return False
-            assert time.monotonic() < over, (what, self.control.phases())
-        return True
-
-    def kill(self, driver: int, group: bool) -> None:
-        if group:
-            os.killpg(driver, signal.SIGKILL)
-        else:
-            os.kill(driver, signal.SIGKILL)
-        self.status()
-        self.ended.add(driver)
-
-    def wait_for_workers(self) -> None:
-        over = time.monotonic() + DEADLINE
-        while left := [pid for pid in self.workers() if alive(pid)]:
-            if time.monotonic() > over:
-                for pid in left:
-                    os.kill(pid, signal.SIGKILL)
-                raise AssertionError(f"worker(s) {left} did not end after their driver was killed")
-            time.sleep(0.005)
-        for path in self.pids.iterdir():
-            path.unlink()
-
-    def workers(self) -> list[int]:
-        return [int(path.name) for path in self.pids.iterdir()]
-
-    def _told(self, seconds: float) -> dict[str, int]:
-        assert self.script.stdout is not None
-        assert select.select([self.script.stdout], [], [], seconds)[0], "the script does not answer"
-        line = self.script.stdout.readline()
-        assert line, (self.folder / "stderr").read_text()[-3000:]
-        told: dict[str, int] = json.loads(line)
-        return told
-
-
 class Study:
     """A study over its kills: what it shows must be right, what it committed is never made again."""
 
-    def __init__(self, killer: Killer, whole: Whole, folder: Path, backend: str) -> None:
+    def __init__(self, killer: Drivers, whole: Whole, folder: Path, backend: str) -> None:
         self.killer, self.whole, self.folder, self.backend = killer, whole, folder, backend
         folder.mkdir()
         for path in whole.out.iterdir():
@@ -269,6 +172,12 @@ class Study:
             if entry is not None:
                 yield f"cached {int(entry.columns[0].tolist()[0])}"
 
+    def start(self) -> int:
+        return self.killer.start(
+            run_dir=str(self.folder / "run"), backend=self.backend,
+            environment=environment(self.folder, self.whole.out),
+        )  # fmt: skip
+
     def kill_at(self, moment: str, group: bool) -> bool:
         """Kill in the midst of an element; False if the run came to its end without it."""
         driver = self.start_to(moment)
@@ -281,7 +190,7 @@ class Study:
         """Start a driver and wait until an element is under way; None if the run ended without it."""
         (self.folder / "wanted").write_text(moment)
         self.killer.control.order("none", -1)
-        driver = self.killer.start(self)
+        driver = self.start()
         if self.killer.reach(lambda: self.holder is not None, moment):
             return driver
         (self.folder / "wanted").unlink()
@@ -290,8 +199,8 @@ class Study:
     def kill_at_disk(self, kind: str, phase: int, skip: int, group: bool) -> bool:
         """Kill at a point of the protocol; False if the run came to its end without reaching it."""
         self.killer.control.order(kind, phase, skip)
-        driver = self.killer.start(self)
-        if not self.killer.reach(lambda: bool(self.killer.control.waiting), (kind, phase)):
+        driver = self.start()
+        if not self.killer.reach(lambda: self.killer.control.waiting, (kind, phase)):
             return False
         self._killed(driver, group)
         return True
@@ -299,7 +208,7 @@ class Study:
     def kill_after(self, seconds: float, group: bool) -> bool:
         """Kill at any moment; False if the run had ended."""
         self.killer.control.order("none", -1)
-        driver = self.killer.start(self)
+        driver = self.start()
         over = time.monotonic() + seconds
         if not self.killer.reach(lambda: time.monotonic() > over, seconds):
             return False
@@ -325,8 +234,8 @@ class Study:
 
     def finish(self) -> None:
         self.killer.control.order("none", -1)
-        self.killer.start(self)
-        assert self.killer.status() == 0, (self.killer.folder / "stderr").read_text()[-3000:]
+        self.start()
+        self.killer.check_success()
         self.check()
 
     def check(self) -> None:
@@ -337,8 +246,8 @@ class Study:
 
 
 @pytest.fixture
-def killer(tmp_path: Path, whole: Whole) -> Iterator[Killer]:
-    made = Killer(tmp_path, whole.out)
+def killer(tmp_path: Path) -> Iterator[Drivers]:
+    made = Drivers(tmp_path, "tests.crash.killable_loops")
     yield made
     made.close()
 
@@ -360,7 +269,7 @@ def plan(number: int, group: bool, random: Random) -> list[Callable[[Study], boo
 
 @pytest.mark.parametrize("group", [False, True])
 @pytest.mark.parametrize("backend", ["loky", "process_pool"])
-def test_killed_and_resumed(backend: str, group: bool, killer: Killer, whole: Whole, tmp_path: Path) -> None:
+def test_killed_and_resumed(backend: str, group: bool, killer: Drivers, whole: Whole, tmp_path: Path) -> None:
     number = 2 * (backend == "loky") + group
     study = Study(killer, whole, tmp_path / "study0", backend)
     for place, kill in enumerate(plan(number, group, Random(number)), 1):
@@ -373,7 +282,7 @@ def test_killed_and_resumed(backend: str, group: bool, killer: Killer, whole: Wh
 
 @pytest.mark.parametrize("backend", ["loky", "process_pool"])
 def test_another_driver_waits_for_the_first_and_never_for_its_orphans(
-    backend: str, killer: Killer, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, killer: Drivers, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = Study(killer, whole, tmp_path / "study", backend)
     for name, value in environment(study.folder, whole.out).items():
