@@ -439,6 +439,18 @@ def test_an_input_of_that_name_wins(backend: str) -> None:
     assert mine["y"] == np.random.default_rng(3).random()
 
 
+@pytest.mark.parametrize("n", [1, 20])
+def test_elements_that_all_lack_one_value_are_blocked(n: int, backend: str, kept: dict[str, Any]) -> None:
+    model = weft.step("model")(lambda a: 1 // a)
+    score = weft.step("score", mapspec="x[i] -> score[i]")(lambda x, model: x * model)
+    other = weft.step("other", mapspec="x[i] -> other[i]")(lambda x: x)
+    pipe = weft.Pipeline([model, score, other])
+    inputs = {"a": 0, "x": list(range(n))}
+    run = pipe.run(inputs, backend=backend, on_error="continue", **QUIET, **kept)
+    assert run.status["score"]["blocked"] == n
+    assert run["other"].tolist() == inputs["x"]
+
+
 def test_allow_missing_gets_a_masked_array(backend: str, kept: dict[str, Any]) -> None:
     def s(y):
         return type(y).__name__, y.mask.tolist(), int(y.sum())

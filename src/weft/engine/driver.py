@@ -139,12 +139,15 @@ class Driver:
         if not self._window(pool):
             return self.attention.wait(track, pool)
         size = self.settings.block_size or unmeasured(track, pool)
+        items = pilots(track, pool.n_jobs) if size is None else []
+        if items and not items[0].n:  # blocked, all of them: nothing tells how long they would take
+            size = block_elements(total, pool.n_jobs, 1.0, 8.0)
         if size is not None:
             self._record_blocks(track, size)
             if track.open():
                 self._settled(track, ())
             return
-        for item in pilots(track, pool.n_jobs):
+        for item in items:
             pilot = Pilot(PILOT_SECONDS, pool.n_jobs, total, track.group.layout)
             self._submit(track, pool, (item,), (), pilot)
 
