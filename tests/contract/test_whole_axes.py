@@ -226,6 +226,41 @@ class Pages:
         return "pages"
 
 
+def in_place(table: np.ndarray) -> float:
+    table += 1
+    return float(table.sum())
+
+
+@weft.step("told", mapspec="i[i] -> told[i]")
+def each_in_place(i: int, table: np.ndarray) -> float:
+    return in_place(table)
+
+
+@weft.step("table")
+def made(n: int) -> np.ndarray:
+    return np.zeros(n)
+
+
+def test_a_whole_array_that_elements_share_is_read_only(both: dict[str, Any]) -> None:
+    given = np.zeros(3)
+    for pipe, inputs in (
+        (weft.Pipeline([each_in_place]), {"table": given}),
+        (weft.Pipeline([made, each_in_place]), {"n": 3}),
+    ):
+        options = (
+            {**both, "run_dir": f"{both['run_dir']}{len(pipe.graph.steps)}"} if "run_dir" in both else both
+        )
+        with pytest.raises(weft.StepError, match="read-only"):
+            pipe.run({"i": range(3), **inputs}, **options)
+
+
+def test_a_step_that_runs_once_has_an_array_of_its_own(both: dict[str, Any]) -> None:
+    given = np.zeros(3)
+    after = weft.step("after")(lambda table, told: float(table.sum()))
+    run = weft.Pipeline([weft.Step(in_place, "told"), after]).run({"table": given}, **both)
+    assert (run["told"], run["after"], given.tolist()) == (3.0, 0.0, [0.0, 0.0, 0.0])
+
+
 def test_an_iterator_over_an_input_reads_it_as_it_goes() -> None:
     pages = Pages(100)
 

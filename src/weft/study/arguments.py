@@ -216,11 +216,9 @@ class Fetcher(Reading):
             return self.values.elements(name, where, n)
         if not read.indices:
             given = study.inputs.get(name)
-            return (
-                Single(given.value)
-                if given is not None
-                else Single(self.values.elements(name, {}, 1).tolist()[0])
-            )
+            value = given.value if given is not None else self.values.elements(name, {}, 1).tolist()[0]
+            array = type(value) is np.ndarray
+            return Single(_guarded(value, private=not step.axes) if array else value)
         want = wants(parameter.annotation)
         if want in FORMS or (want == "list" and any(read.indices)):
             return self._whole(step, parameter, read.indices, where, n)
@@ -270,13 +268,7 @@ class Fetcher(Reading):
             array = given.value
         else:
             array = whole.array()
-        if private:
-            return array.copy()
-        array = array.view()
-        if isinstance(array, np.ma.MaskedArray):
-            return array
-        array.flags.writeable = False
-        return array
+        return _guarded(array, private)
 
     def _digests(
         self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments, made: Container[str],
@@ -329,6 +321,16 @@ class Fetcher(Reading):
         index, coords = place(self.study, self.values, step, where, n)
         found.index.update(index)
         found.coords.update(coords)
+
+
+def _guarded(array: Any, private: bool) -> Any:
+    """A copy for the only element that gets an array; a view that cannot be written for all that share it."""
+    if private:
+        return array.copy()
+    array = array.view()
+    if not isinstance(array, np.ma.MaskedArray):
+        array.flags.writeable = False
+    return array
 
 
 def place(
