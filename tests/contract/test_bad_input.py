@@ -360,3 +360,20 @@ def test_workers_that_cannot_be_started_are_not_taken_for_a_full_disk(tmp_path: 
     ) as refused:
         pipe.run({"x": [1]}, backend=Unstartable(), n_jobs=2, run_dir=tmp_path / "r")
     assert not isinstance(refused.value, weft.StoreError)
+
+
+@pytest.mark.parametrize("one", [(x for x in [1, 2]), map(str, [1, 2]), iter([1, 2])])
+def test_a_whole_input_that_can_be_read_only_once(one: Any, kept: dict[str, Any]) -> None:
+    total = weft.step("total")(lambda numbers: sum(numbers))
+    with pytest.raises(weft.InvalidInput, match=r"'numbers'.* read only once.*list"):
+        total.run({"numbers": one}, progress=False, **kept)
+
+
+def test_a_result_that_can_be_read_only_once(kept: dict[str, Any]) -> None:
+    numbers = weft.step("numbers", name="count")(lambda: (x for x in [1, 2]))
+    total, longest = (
+        weft.step("total")(lambda numbers: sum(numbers)),
+        weft.step("n")(lambda numbers: len(numbers)),
+    )
+    with pytest.raises(weft.StepError, match="'numbers' of step 'count' cannot be stored"):
+        weft.Pipeline([numbers, total, longest]).run(progress=False, **kept)

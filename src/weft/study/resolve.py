@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,11 @@ def _mapped(name: str, value: Any, depth: int) -> tuple[Any, tuple[int, ...]]:
 
 
 def _check_whole(graph: Graph, name: str, value: Any) -> None:
+    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
+        raise InvalidInput(
+            f"input {graph.said(name)!r}: a {type(value).__name__} can be read only once, but several steps, "
+            "attempts or runs may take it; give a list of its values."
+        )
     if isinstance(value, (str, bytes)) or not (isinstance(value, (list, tuple, range)) or _is_array(value)):
         return
     for step, parameter in graph.inputs.get(name, []):

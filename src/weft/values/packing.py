@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class ObjectColumn(BlobColumn):
             try:
                 pieces.append(content.encode(value))
             except TypeError as error:
-                if not live:
+                if not live or isinstance(value, GeneratorType):  # the first to read it would use it up
                     raise Unstorable(position, str(error)) from error
                 pieces.append(b"")
                 kept[position] = value
