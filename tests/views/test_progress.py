@@ -66,6 +66,15 @@ def test_lines_tell_start_progress_failures_and_end(
     ]
 
 
+def test_it_is_told_that_nothing_had_to_run(
+    unconfigured: None, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)], name="demo")
+    for told in (False, True):
+        pipe.run({"x": [1, 2]}, run_dir=tmp_path / "run", backend="sequential", progress=True)
+        assert (" s, nothing had to run: y 2 done" in capsys.readouterr().err) is told
+
+
 def test_lines_show_the_first_traceback_and_ten_failures(
     unconfigured: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

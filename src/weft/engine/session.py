@@ -300,7 +300,7 @@ class Session:
                 self.driver.run()
             finally:
                 counts = {s: vars(c).copy() for t in self.driver.tracks for s, c in t.counts.items()}
-                emit("run-ended", counts=counts)
+                emit("run-ended", counts=counts, jobs=next(self.driver.tokens))
             self.finish()
 
     def start(self) -> Session:

@@ -93,6 +93,8 @@ def picture(tally: Tally, now: float, ended: bool = False) -> Any:
     head.append(f"  {clock(now - tally.started)}", style="not bold")
     if tally.path:
         head.append(f"  {tally.path}", style="not bold dim")
+    if tally.idle:
+        head.append("  nothing had to run", style="not bold")
     steps = Table.grid(padding=(0, 1))
     for justify in ("left", "left", "right", "right", "right", "left"):
         steps.add_column(justify=justify, no_wrap=True)

@@ -144,7 +144,8 @@ class Lines:
         self._news(tally)
         spent = (tally.ended or time.time()) - tally.started
         told = "; ".join(_result(name, state) for name, state in tally.steps.items())
-        self._say(logging.INFO, f"{tally.name}: ended after {spent:.1f} s: {told}")
+        idle = ", nothing had to run" if tally.idle else ""
+        self._say(logging.INFO, f"{tally.name}: ended after {spent:.1f} s{idle}: {told}")
 
     def _news(self, tally: Tally) -> None:
         for kind, text in self._told.since(tally):

@@ -82,6 +82,7 @@ class Tally:
         self.failures: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self._sent: dict[str, float] = {}
+        self.idle = False  # whether it ended without a job, for all that was wanted was there
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -114,6 +115,8 @@ class Tally:
         elif event.kind == "run-ended":
             self.ended = event.time
         self.count(data.get("counts", {}))
+        if event.kind == "run-ended":
+            self.idle = not data.get("jobs", 1) and all(state.complete for state in self.steps.values())
 
     def count(self, counts: Mapping[str, Mapping[str, Any]]) -> None:
         """Take counts by step."""
