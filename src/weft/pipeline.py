@@ -234,7 +234,7 @@ class Pipeline:
             steps, inputs = swept(self.graph, sweep, inputs)
             return Pipeline(steps, self.name).plan(inputs, **options)
         from weft.engine.planning import planned
-        from weft.engine.session import Options, check_store
+        from weft.engine.session import Options, check_store, checked_seed
 
         inputs = self.graph.supplied(inputs)
         given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
@@ -243,9 +243,8 @@ class Pipeline:
         check_store(o["store"], o["run_dir"])
         names = ("backend", "n_jobs", "outputs", "indices", "on_error", "block_size", "backend_options")
         checked = Options(**{name: o[name] for name in names} | {"indices": o["indices"] or {}})
-        return planned(
-            self.graph, inputs, self.name, o["run_dir"], o["seed"], o["on_change"], o["force"], checked
-        )
+        seed = checked_seed(o["seed"])
+        return planned(self.graph, inputs, self.name, o["run_dir"], seed, o["on_change"], o["force"], checked)
 
     def vary(self, *names: str | Mapping[str, Iterable[str]], **axes: str) -> Pipeline:
         """With study axes, which flow through every step that depends on them, until one reduces them.

@@ -223,3 +223,15 @@ def test_threads_do_not_share_streams() -> None:
     barrier = threading.Barrier(1)
     alone = weft.Pipeline([step])(x=[0, 1])["y"]
     assert together.tolist() == alone.tolist()
+
+
+def test_options_that_are_numpys_integers(tmp_path: Path) -> None:
+    step = weft.step("y", mapspec="x[i] -> y[i]")(noisy_numpy)
+    options = {"seed": np.int64(3), "n_jobs": np.int64(1), "block_size": np.int16(1), "progress": False}
+    runs = [step.run({"x": [1.0, 2.0]}, **options, **kept) for kept in ({}, {"run_dir": tmp_path / "run"})]
+    assert [run.seed for run in runs] == [3, 3] and type(weft.open_run(tmp_path / "run").seed) is int
+    assert runs[0]["y"].tolist() == runs[1]["y"].tolist() == step.run({"x": [1.0, 2.0]}, seed=3)["y"].tolist()
+
+
+def noisy_numpy(x: float, rng: np.random.Generator) -> float:
+    return float(x + rng.normal())

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 from weft.backends import get_backend
@@ -48,12 +49,14 @@ class Options:
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "cancel", "continue"):
             raise InvalidInput(f"on_error is 'stop', 'cancel' or 'continue', got {self.on_error!r}.")
-        if self.n_jobs is not None and (isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, int)):
+        if self.n_jobs is not None and (
+            isinstance(self.n_jobs, bool) or not isinstance(self.n_jobs, Integral)
+        ):
             raise InvalidInput(f"n_jobs is a whole number, got {self.n_jobs!r}.")
         if self.n_jobs is not None and self.n_jobs != -1 and self.n_jobs < 1:
             raise InvalidInput(f"n_jobs is at least 1, or -1 for all cores; got {self.n_jobs}.")
         size = self.block_size
-        if size != "auto" and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        if size != "auto" and (isinstance(size, bool) or not isinstance(size, Integral) or size < 1):
             raise InvalidInput(f"block_size is 'auto' or a number of elements ≥ 1, got {size!r}.")
 
     @property
@@ -65,6 +68,14 @@ class Options:
     def slots(self) -> int:
         """Workers of the backend that the options are for: no more than there are devices, if any."""
         return min(self.workers, len(self.backend_options.get("devices") or ()) or self.workers)
+
+
+def checked_seed(seed: Any) -> int | None:
+    """A seed as Python's int; None stays None."""
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if seed is not None and (not whole or seed < 0):
+        raise InvalidInput(f"seed is a whole number ≥ 0, got {seed!r}.")
+    return None if seed is None else int(seed)
 
 
 def check_store(store: Any, run_dir: Any) -> None:

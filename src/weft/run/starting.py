@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from weft.engine.session import Options, check_store
+from weft.engine.session import Options, check_store, checked_seed
 from weft.model.graph import Graph
 from weft.run.driving import drive
 from weft.run.made_files import gone, makes_files
@@ -23,7 +23,9 @@ def start(
 ) -> Run:  # fmt: skip
     """Run a pipeline; see `Pipeline.run`."""
     check_store(store, run_dir)
-    study = _study(pipeline.graph, pipeline.name, inputs, run_dir, seed, on_change, force, shared)
+    study = _study(
+        pipeline.graph, pipeline.name, inputs, run_dir, checked_seed(seed), on_change, force, shared
+    )
     return Run(study, drive(study, options, progress, wait), pipeline=pipeline)
 
 
