@@ -49,6 +49,15 @@ class Axis:
         return np.arange(self.size or 0)
 
     @cached_property
+    def wanted(self) -> Positions | None:
+        """Selected storage positions, sorted, each once; None for all."""
+        if self.selection is None:
+            return None
+        # np.unique hashes integers, which is many times slower than to sort them.
+        ordered = np.sort(self.selection)
+        return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+
+    @cached_property
     def logical(self) -> Positions:
         """Logical position of each storage position; -1 for those no longer selected."""
         if self.selection is None:

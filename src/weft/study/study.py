@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from weft.errors import ShapeError
 from weft.model.graph import Graph
 from weft.model.step import Step
@@ -180,7 +178,7 @@ class Study:
         found: list[Any] = []
         for name in step.axes:
             axis = self.axes[name]
-            wanted = None if axis.selection is None else np.unique(axis.selection)
+            wanted = axis.wanted
             if chosen and name in chosen:
                 wanted = chosen[name]
             found.append(wanted)
