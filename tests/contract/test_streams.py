@@ -238,6 +238,28 @@ def test_what_is_done_follows_its_key(calls: Calls, folder: Path, go: Callable[.
     assert calls.take() == ["y"]
 
 
+class WriteByKey(weft.Sink[str]):
+    """Holds the source, for the keys that its files are named by."""
+
+    def __init__(self, source: Named, folder: Path) -> None:
+        self.source, self.folder = source, folder
+
+    def __call__(self, items: Iterator[str], index: int) -> list[Any]:
+        path = self.folder / f"of-{self.source.key(index)}.txt"
+        path.write_text("".join(items))
+        return [path]
+
+
+def test_a_sink_that_asks_the_source_for_keys_lets_it_grow(tmp_path: Path, folder: Path) -> None:
+    for names, done in ((["ab", "c"], []), (["d", "ab", "c"], ["ab", "c"])):
+        source = Named(names)
+        pipe = weft.stream(source).filter(Letters()).write(WriteByKey(source, folder))
+        run = pipe.run(run_dir=tmp_path / "run", **QUIET, on_change="error")
+        assert [Path(path).name for (path,) in run["paths"]] == [f"of-{name}.txt" for name in names]
+        assert run.status["stream"]["done"] == len(names)
+        assert len(run.history()) == 1 + bool(done)
+
+
 def test_without_keys_an_index_is_its_position(go: Callable[..., weft.Run], calls: Calls) -> None:
     class Numbers(weft.Source[int]):
         def __init__(self, n: int) -> None:

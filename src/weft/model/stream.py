@@ -28,15 +28,18 @@ class Through:
     source_class, source_id
         What counts of the source.
     filters, sink
-        As they were given: what they note on themselves as they run is no other code.
+        As they were given: what they note on themselves as they run is no other code. A source that they
+        hold, to name files by its keys, counts in them as it does here.
     """
 
     def __init__(self, source: Any, filters: Sequence[Any], sink: Any) -> None:
         self._source = source
         self.source_class = type(source)
         self.source_id = source.__weft_id__() if hasattr(source, "__weft_id__") else None
-        self.filters = [_copied(stage) for stage in filters]
-        self.sink = _copied(sink)
+        counts = (self.source_class, self.source_id)
+        self.filters = [_copied(stage, source, counts) for stage in filters]
+        self.sink = _copied(sink, source, counts)
+        self._given = [_copied(stage) for stage in (*filters, sink)]
         self._working = [*filters, sink]
         self._places: dict[Any, int] | None = None
         self._gathering = [number for number, found in enumerate(filters) if stateful(found)]
@@ -115,7 +118,7 @@ class Through:
         InvalidInput
             If neither the groups of the source nor those of the sink hold the others whole.
         """
-        askers = [s for s in (self._source, self.sink) if callable(getattr(s, "group", None))]
+        askers = [s for s in (self._source, self._given[-1]) if callable(getattr(s, "group", None))]
         if not askers:
             return None
         places = [self.place(key) for key in keys]
@@ -138,10 +141,10 @@ class Through:
     def at(self, place: int) -> tuple[Any, ...]:
         """The same for a position in the source."""
         if not self._working:
-            self._working = [_copied(stage) for stage in (*self.filters, self.sink)]
+            self._working = [_copied(stage) for stage in self._given]
         *filters, sink = self._working
         for number in self._gathering:
-            filters[number] = copy.deepcopy(self.filters[number])
+            filters[number] = copy.deepcopy(self._given[number])
         meter = Meter(len(self._names))
         items = Metered(meter, 0, self._source.__getitem__, place)
         for number, one in enumerate(filters, 1):
@@ -162,7 +165,8 @@ class Through:
         return {**vars(self), "_places": None, "_working": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, __module__=_module([state["_source"], *state["filters"], state["sink"]]))
+        stages = [*state["filters"], state["sink"]]
+        vars(self).update({"_given": stages, **state}, __module__=_module([state["_source"], *stages]))
 
 
 class Merging:
@@ -214,9 +218,10 @@ def _module(stages: Sequence[Any]) -> str:
     return str(kinds[0].__module__) if all(map(importable, kinds)) else "__main__"
 
 
-def _copied(stage: Any) -> Any:
+def _copied(stage: Any, held: Any = None, instead: Any = None) -> Any:
+    """A copy of a stage; where it holds `held`, the copy holds `instead`."""
     try:
-        return copy.deepcopy(stage)
+        return copy.deepcopy(stage, None if held is None or stage is held else {id(held): instead})
     except Exception:
         return stage  # it holds what cannot be copied, a lock or a connection
 
