@@ -187,3 +187,27 @@ def test_hints_say_the_names_that_users_know() -> None:
         pipe.run({"gess": 1.0})
     with pytest.raises(weft.WiringError, match=r"Did you mean 'guess'\?"):
         pipe.vary("gess")
+
+
+def test_a_loop_in_a_loop_in_a_loop_starts_with_what_its_own_surroundings_made() -> None:
+    x = weft.Step(lambda x0, outer, middle: x0 + 10 * middle + 100 * outer, "x")
+    inner = weft.Loop([weft.Step(lambda x: x + 1, "y")], n_iterations=2, name="inner", carry={"x": "y"})
+    middle = weft.Loop([x, inner], n_iterations=2, name="middle")
+    run = weft.Pipeline([weft.Loop([middle], n_iterations=2, name="outer")])(x0=0)
+    assert run["x"].tolist() == [[0, 10], [100, 110]]
+    assert run["y"].tolist() == [[[1, 2], [11, 12]], [[101, 102], [111, 112]]]
+
+
+def test_a_step_of_any_names_gets_its_own_ones_in_loops_and_sweeps() -> None:
+    def names(k: int = 1, **given: int) -> str:
+        return f"{k} {given}"
+
+    def last(**given: int) -> int:
+        return given["said"] and 2
+
+    step = weft.Step(names, "said", mapspec="x[i] -> said[i]", scope="s")
+    assert weft.Pipeline([step]).run({"s.x": [1]}, sweep=weft.points([{"s.k": 3}]))["s.said"] == "3 {'x': 1}"
+    loop = weft.Loop(
+        [step.replace(scope=None), weft.Step(last, "x", mapspec="said[i] -> x[i]")], n_iterations=2, name="t"
+    )
+    assert weft.Pipeline([loop]).run({"x": [1]})["said"].tolist() == [["1 {'x': 1}"], ["1 {'x': 2}"]]

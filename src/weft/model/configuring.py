@@ -8,6 +8,7 @@ from typing import Any
 from weft.errors import WiringError
 from weft.model.expansion import axes_in
 from weft.model.graph import Graph
+from weft.model.rewriting import reading
 from weft.model.step import Parameter, Step
 
 
@@ -37,7 +38,9 @@ def configured(graph: Graph) -> tuple[Graph, dict[str, list[str]], dict[str, Any
         names = {key: f"{owner}.{p.argument}" for key, p in parameters.items()}
         for key, parameter in parameters.items():
             _check(graph, step, parameter, names[key])
-        steps.append(_renamed(step, parameters, names))
+        options = reading(step, {parameter.name: names[key] for key, parameter in parameters.items()})
+        ignored = [p.argument for key, p in parameters.items() if key.startswith("_")]
+        steps.append(step.replace(config=None, **options | {"ignore": [*options["ignore"], *ignored]}))
         for label, columns in along.items():
             axis = f"{owner}_{label}"
             if axis in axes:
@@ -61,22 +64,3 @@ def _check(graph: Graph, step: Step, parameter: Parameter, name: str) -> None:
             f"step {step.name!r}: its config makes the input {name!r}, which step {others[0]!r} takes too. "
             "Give one of the steps another name or scope."
         )
-
-
-def _renamed(step: Step, parameters: dict[str, Parameter], names: dict[str, str]) -> Step:
-    renames, defaults, ignore = dict(step.renames), dict(step.defaults), list(step.ignore)
-    for key, p in parameters.items():
-        renames[p.argument] = names[key]
-        if p.name in defaults:
-            defaults[p.argument] = defaults.pop(p.name)
-        ignore = [p.argument if name == p.name else name for name in ignore]
-        if key.startswith("_"):
-            ignore.append(p.argument)
-    outer = {parameters[key].name: name for key, name in names.items()}
-    return step.replace(
-        config=None,
-        renames=renames,
-        defaults=defaults,
-        ignore=ignore,
-        mapspec=step.spec.rename(outer) if step.spec else None,
-    )

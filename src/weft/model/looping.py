@@ -5,23 +5,23 @@ What comes out are steps with longer mapspecs and with aliases, so nothing downs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from weft.errors import WiringError
 from weft.model.graph import Graph
 from weft.model.iterations import FIRST, Alias, Iterations
 from weft.model.loop import Loop
-from weft.model.mapspec import ArraySpec, MapSpec
+from weft.model.rewriting import in_front, reading
 from weft.model.step import Step
 
 
 @dataclass
 class _Scope:
-    """What a body, or the pipeline, makes: where each name is written, and how it is read outside loops."""
+    """How what the loops of a body, or of the pipeline, make is read beside them."""
 
-    writes: dict[str, int] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
 
@@ -37,24 +37,19 @@ def lowered(parts: Sequence[Any]) -> list[Step]:
     if not any(isinstance(part, Loop) for part in parts):
         return list(parts)
     _check_names(parts)
-    steps: list[Step] = []
     scope = _Scope()
-    homes: dict[str, str] = {}
-    for part in parts:
-        made = _body(part, scope) if isinstance(part, Loop) else [part]
-        if isinstance(part, Loop):
-            homes |= {output: part.name for step in made for output in step.outputs}
-        steps += made
-    inside = {loop.name: tuple(s.name for s in steps if loop in s.loops) for s in steps for loop in s.loops}
+    bodies = [_body(part, scope) if isinstance(part, Loop) else [part] for part in parts]
+    flat = [step for steps in bodies for step in steps]
+    inside = {loop.name: [s.name for s in flat if loop in s.loops] for s in flat for loop in s.loops}
     found = []
-    for step in steps:
-        own = step.loops[0].name if step.loops else ""
+    for steps in bodies:
         # Inside its loop a name is the current value, outside the last one.
-        names = {name: view for name, view in scope.views.items() if homes[name] != own}
-        step = _read_as(step, names, scope.aliases, names)
-        if not inside.keys().isdisjoint(step.after):  # after a loop: after all of its body
-            step = step.replace(after=[n for name in step.after for n in inside.get(name, (name,))])
-        found.append(step)
+        own = {output for step in steps for output in step.outputs}
+        for step in steps:
+            step = _seen(step, lambda name: scope.views.get(name, name), scope.aliases, own)
+            if not inside.keys().isdisjoint(step.after):  # after a loop: after all of its body
+                step = step.replace(after=[n for name in step.after for n in inside.get(name, (name,))])
+            found.append(step)
     return found
 
 
@@ -85,7 +80,7 @@ def beside(steps: Iterable[Step], recorded: Iterable[Step]) -> list[Step]:
                 made = aliases[made].of
             if made in own and own[made] != (step.loops[0].name if step.loops else ""):
                 views[made] = name
-    return [_read_as(step, views, aliases, views) for step in steps]
+    return [_seen(step, lambda name: views.get(name, name), aliases) for step in steps]
 
 
 def _check_names(parts: Iterable[Any]) -> None:
@@ -112,122 +107,76 @@ def _check_names(parts: Iterable[Any]) -> None:
 
 def _body(loop: Loop, outside: _Scope) -> list[Step]:
     """The steps of a loop along its axis; tells `outside` how what they make is read there."""
-    scope, places = _Scope(), []
-    for place, part in enumerate(loop.steps):
-        steps = _body(part, scope) if isinstance(part, Loop) else [part]
-        places.append(steps)
-        scope.writes |= {output: place for step in steps for output in step.outputs}
-    flat = [
-        _resolved(loop, step, place, scope, isinstance(loop.steps[place], Loop))
-        for place, steps in enumerate(places)
-        for step in steps
-    ]
+    scope = _Scope()
+    bodies = [_body(part, scope) if isinstance(part, Loop) else [part] for part in loop.steps]
+    writes = {o: place for place, steps in enumerate(bodies) for step in steps for o in step.outputs}
+    aliases = dict(scope.aliases)
+
+    def see(place: int, name: str) -> str:
+        """What was written before `place` as it is, a carried value by its alias."""
+        plain = name.removesuffix(FIRST)
+        written = writes.get(plain)
+        if written is not None and written < place:
+            return scope.views.get(plain, plain)
+        update = plain if written is not None else loop.carry.get(plain)
+        if update is None:
+            return name
+        alias = f"{loop.name}.{plain}"
+        # Where the body makes the name itself, what comes from outside under it needs another.
+        initial = plain if written is None else plain + FIRST
+        aliases[alias] = Alias(alias, scope.views.get(update, update), loop.name, initial)
+        return alias
+
+    flat = []
+    for place, steps in enumerate(bodies):
+        inner = isinstance(loop.steps[place], Loop)
+        own = {output for step in steps for output in step.outputs} if inner else frozenset()
+        flat += [_seen(step, partial(see, place), aliases, own) for step in steps]
     graph = Graph([step.replace(after=()) for step in flat])
-    inside = {
-        name for name in (*graph.axes, *graph.aliases, *graph.producer) if graph.base(name) in graph.producer
-    }
-    mine = Iterations(loop.name, loop.n_iterations, loop.until)
-    for name in scope.writes:
+    for name in writes:
         view = scope.views.get(name, name)
         outside.views[name] = view if name in loop.collect else f"{view}.last"
         outside.aliases |= scope.aliases
         outside.aliases[f"{view}.last"] = Alias(f"{view}.last", view, loop.name)
     opened = {axis for step in flat for axis in step.opened}
-    return [_along(mine, step, graph, inside, opened) for step in flat]
+    mine = Iterations(loop.name, loop.n_iterations, loop.until)
+    return [_along(mine, step, graph, opened) for step in flat]
 
 
-def _resolved(loop: Loop, step: Step, place: int, scope: _Scope, looped: bool) -> Step:
-    """A step of a body that reads what was written before it as it is, carried values by their aliases."""
-    aliases = dict(scope.aliases)
-
-    def seen(name: str) -> str:
-        written = scope.writes.get(name)
-        if written is not None and written < place:
-            return scope.views.get(name, name)
-        update = name if written is not None else loop.carry.get(name)
-        if update is None:
-            return name
-        alias = f"{loop.name}.{name}"
-        # Where the body makes the name itself, what comes from outside under it needs another.
-        initial = name if written is None else name + FIRST
-        aliases[alias] = Alias(alias, scope.views.get(update, update), loop.name, initial)
-        return alias
-
-    own = {output for output, written in scope.writes.items() if written == place} if looped else set()
-    initial = {}
-    for name in [alias.initial for alias in step.aliases if alias.initial is not None]:
-        plain = name.removesuffix(FIRST)
-        initial[name] = seen(plain) if seen(plain) != plain else name
-    reads = [p.name for p in step.parameters if not step.is_bound(p) and p.name not in own]
-    known = {alias.name for alias in step.aliases}
-    return _read_as(step, {name: seen(name) for name in reads if name not in known}, aliases, initial)
-
-
-def _read_as(
-    step: Step, names: Mapping[str, str], aliases: Mapping[str, Alias], initial: Mapping[str, str]
+def _seen(
+    step: Step, see: Callable[[str], str], aliases: Mapping[str, Alias], own: Collection[str] = ()
 ) -> Step:
-    """A step that reads some names by others, and whose carried values begin with others."""
-    taken = {
-        p.argument: names[p.name]
-        for p in step.parameters
-        if not step.is_bound(p) and names.get(p.name, p.name) != p.name
-    }
-    old = {p.argument: p.name for p in step.parameters}
-    reads, defaults, ignore = {**dict(step.reads), **taken}, dict(step.defaults), list(step.ignore)
-    for argument in taken:
-        if old[argument] in defaults:
-            defaults[argument] = defaults.pop(old[argument])
-        ignore = [argument if name == old[argument] else name for name in ignore]
-    spec = step.spec
-    if spec is not None:
-        spec = MapSpec(tuple(replace(a, name=names.get(a.name, a.name)) for a in spec.inputs), spec.outputs)
-    own = {a.name: replace(a, initial=initial.get(a.initial or "", a.initial)) for a in step.aliases}
-    wanted = [*taken.values(), *(a.initial for a in own.values() if a.initial is not None)]
+    """A step with names as they are seen from where it stands, but for those that its own loop makes."""
+    read = [p.name for p in step.parameters if not step.is_bound(p)]
+    initial = [alias.initial for alias in step.aliases if alias.initial is not None]
+    seen = {name: see(name) for name in (*read, *initial) if name not in own}
+    changes = reading(step, seen)
+    known = {a.name: replace(a, initial=seen.get(a.initial or "", a.initial)) for a in step.aliases}
+    wanted = [seen[name] for name in read if seen.get(name, name) != name]
+    wanted += [a.initial for a in known.values() if a.initial is not None]
     while wanted:
         name = wanted.pop()
-        if name in aliases and name not in own:
-            alias = own[name] = aliases[name]
+        if name in aliases and name not in known:
+            alias = known[name] = aliases[name]
             wanted += [alias.of, alias.initial or ""]
-    if not taken and tuple(own.values()) == step.aliases:
+    if not changes and tuple(known.values()) == step.aliases:
         return step
-    return step.replace(
-        reads=tuple(reads.items()),
-        defaults=defaults,
-        ignore=ignore,
-        mapspec=spec,
-        aliases=tuple(own.values()),
-    )
+    return step.replace(**changes, aliases=tuple(known.values()))
 
 
-def _along(mine: Iterations, step: Step, graph: Graph, inside: set[str], opened: set[str]) -> Step:
+def _along(mine: Iterations, step: Step, graph: Graph, opened: set[str]) -> Step:
     """A step with the loop's axis in front of whatever the body makes."""
-    hidden = (mine.name, *(loop.name for loop in step.loops))
-    inputs = [ArraySpec(name, (name,)) for name in hidden]
-    for p in step.parameters:
-        if step.is_bound(p) or p.name in hidden:
-            continue
-        given = step.input_spec(p.name)
-        behind = given.indices if given else (None,) * len(graph.axes.get(p.name, ()))
-        if p.name in inside:
-            inputs.append(ArraySpec(p.name, (mine.name, *behind)))
-        elif given:
-            inputs.append(given)
-    outputs = []
-    for name in step.outputs:
-        spec = next((a for a in step.spec.outputs if a.name == name), None) if step.spec else None
-        indices = spec.indices if spec else ()
-        # Each iteration may make another number of them.
-        ragged = bool(spec and (spec.ragged or (step.opened and step.opened == indices[-1:])))
-        outputs.append(ArraySpec(name, (mine.name, *indices), ragged))
+    front = {p.name: (mine.name,) for p in step.parameters if graph.made(p.name)}
+    # Each iteration may make another number of what a step opens.
+    ragged = bool(step.spec and step.opened and step.opened == step.spec.outputs[0].indices[-1:])
     aliases = []
     for alias in step.aliases:
         if alias.axis == mine.name and alias.initial is not None:
             # What comes from outside lies along an axis of its own where the body makes another each time.
             axes = (f"{a}_first" if a in opened else a for a in graph.axes.get(alias.name, ()))
             alias = replace(alias, initial_axes=tuple(axes))
-        elif alias.initial is not None and alias.initial in inside:
+        elif alias.initial is not None and graph.made(alias.initial):
             alias = replace(alias, initial_axes=(mine.name, *alias.initial_axes))
         aliases.append(alias)
-    return step.replace(
-        mapspec=MapSpec(tuple(inputs), tuple(outputs)), loops=(mine, *step.loops), aliases=tuple(aliases)
-    )
+    options = in_front(graph, step, front, (mine.name,), (mine.name, *step.hidden), ragged)
+    return step.replace(**options, loops=(mine, *step.loops), aliases=tuple(aliases))

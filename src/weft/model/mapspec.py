@@ -43,6 +43,10 @@ class ArraySpec:
         """The named indices, in order."""
         return tuple(index for index in self.indices if index is not None)
 
+    def renamed(self, names: Mapping[str, str]) -> ArraySpec:
+        """The same under another name, if `names` has one for it."""
+        return replace(self, name=names.get(self.name, self.name))
+
     def __str__(self) -> str:
         inner = ", ".join(":" if index is None else index for index in self.indices)
         return f"{self.name}[{inner}{'?' if self.ragged else ''}]"
@@ -124,8 +128,7 @@ class MapSpec:
     def rename(self, names: Mapping[str, str]) -> MapSpec:
         """The same mapspec with arrays renamed (``{"x": "scope.x"}``); names not in `names` stay."""
         return MapSpec(
-            tuple(replace(spec, name=names.get(spec.name, spec.name)) for spec in self.inputs),
-            tuple(replace(spec, name=names.get(spec.name, spec.name)) for spec in self.outputs),
+            tuple(spec.renamed(names) for spec in self.inputs), tuple(s.renamed(names) for s in self.outputs)
         )
 
 

@@ -231,8 +231,7 @@ class Step:
                 )
             return
         for array in spec.inputs:
-            hidden = (*(loop.name for loop in self.loops), self.coarse and self.coarse.axis)
-            if array.name not in names and array.name not in hidden:
+            if array.name not in names and array.name not in self.hidden:
                 raise WiringError(
                     f"step {self.name!r}: its mapspec names {array.name!r}, which is not an argument of "
                     f"{self.name}({', '.join(names)}).{nearest(array.name, names)}"
@@ -287,6 +286,11 @@ class Step:
         """The axis that it opens with another length for each element; an empty string if there is none."""
         return self.opened[-1] if self.spec and self.opened and self.spec.outputs[0].ragged else ""
 
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Axes that it runs along though it may have no argument for them: of its loops, and of runs."""
+        return (*(loop.name for loop in self.loops), *((self.coarse.axis,) if self.coarse else ()))
+
     def input_spec(self, name: str) -> ArraySpec | None:
         """How the mapspec takes input `name`; None if it takes it whole."""
         return self.spec.input_spec(name) if self.spec else None
@@ -324,7 +328,12 @@ class Step:
                 found.append(self._parameter(p))
         if extra:
             known = {p.argument for p in found} | {p.name for p in found} | {loop.name for loop in self.loops}
-            found += [Parameter(self._outer(n), n, keyword=True) for n in named if n not in known]
+            read = {name: argument for argument, name in self.reads}
+            found += [
+                Parameter(n if n in read else self._outer(n), read.get(n, n), keyword=True)
+                for n in named
+                if n not in known
+            ]
         return tuple(found)
 
     def _parameter(self, p: inspect.Parameter) -> Parameter:

@@ -12,7 +12,7 @@ from typing import Any
 from weft.errors import InvalidInput, WiringError
 from weft.model.configuring import configured
 from weft.model.graph import Graph
-from weft.model.mapspec import ArraySpec, MapSpec
+from weft.model.rewriting import in_front
 from weft.model.step import Step, nearest
 from weft.model.sweep import DEFAULT, Sweep
 
@@ -130,39 +130,16 @@ def _carry(graph: Graph, step: Step, carried: Mapping[str, tuple[str, ...]], ord
     incoming, kept = _incoming(step, carried, order), _kept(step, carried, order)
     if not incoming:
         return step
-    hidden = [loop.name for loop in step.loops] + ([step.coarse.axis] if step.coarse else [])
-    inputs = [ArraySpec(name, (name,)) for name in hidden]
-    for p in step.parameters:
-        if p.name in hidden:
-            continue
-        given = step.input_spec(p.name)
-        front = tuple(
-            axis if axis in kept else None for axis in carried.get(p.name, ()) if not step.is_bound(p)
-        )
-        if given is None and not any(front):
-            continue
-        behind = given.indices if given else (None,) * len(graph.axes.get(p.name, ()))
-        inputs.append(ArraySpec(p.name, (*front, *behind)))
-    outputs = tuple(
-        ArraySpec(name, (*kept, *(_indices(step, name))), ragged=_ragged(step, name)) for name in step.outputs
-    )
-    # An axis that is reduced now is an ordinary one for whoever varies the new steps again.
-    left = tuple(axis for axis in step.reduce if axis not in incoming)
-    if not inputs and not any(array.indices for array in outputs):
-        return step.replace(mapspec=None, reduce=left)
+    front = {
+        p.name: [axis if axis in kept else None for axis in carried.get(p.name, ())] for p in step.parameters
+    }
     aliases = tuple(
         replace(alias, initial_axes=(*carried.get(alias.initial or "", ()), *alias.initial_axes))
         for alias in step.aliases
     )
+    # An axis that is reduced now is an ordinary one for whoever varies the new steps again.
+    left = tuple(axis for axis in step.reduce if axis not in incoming)
+    options = in_front(graph, step, front, kept, step.hidden)
     return step.replace(
-        mapspec=MapSpec(tuple(inputs), outputs), reduce=left, aliases=aliases,
-        study=dict.fromkeys((*incoming, *step.study)),
-    )  # fmt: skip
-
-
-def _indices(step: Step, output: str) -> tuple[str | None, ...]:
-    return next((a.indices for a in step.spec.outputs if a.name == output), ()) if step.spec else ()
-
-
-def _ragged(step: Step, output: str) -> bool:
-    return any(a.ragged for a in step.spec.outputs if a.name == output) if step.spec else False
+        **options, reduce=left, aliases=aliases, study=dict.fromkeys((*incoming, *step.study))
+    )
