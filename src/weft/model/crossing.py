@@ -11,33 +11,16 @@ from weft.model.step import Parameter, Step
 
 
 @dataclass(frozen=True)
-class Read:
-    """How a step takes one named value.
-
-    `indices` has one entry for each dimension of the array: the axis along which the step takes single
-    elements, or None where it takes the dimension whole. It is empty for a value without axes.
-    """
-
-    step: str
-    name: str
-    indices: tuple[str | None, ...]
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether no dimension is taken whole."""
-        return None not in self.indices
-
-
-@dataclass(frozen=True)
 class Source:
-    """An array that a step reads, by its own name, and how.
+    """An array that a step reads, and how.
 
     Attributes
     ----------
     array
-        What a step makes, or an input.
+        What a step makes, or an input; or an alias of such, as the step itself says it.
     indices
-        One for each of its dimensions, as in `Read`.
+        One for each of its dimensions: the axis along which the step takes single elements, or None where it
+        takes the dimension whole. Empty for a value without axes.
     back
         Axes along which an element reads what stands one position before its own.
     first
@@ -66,12 +49,11 @@ class Crossing:
     loops: dict[str, Iterations]
     coarse: dict[str, Coarse]
 
-    def read(self, step: Step, name: str) -> Read:
+    def read(self, step: Step, name: str) -> Source:
         """How `step` takes `name`: along which axes element by element, along which whole."""
         spec = step.input_spec(name)
-        if spec is None:
-            return Read(step.name, name, (None,) * len(self.axes.get(name, ())))
-        return Read(step.name, name, tuple(i if i in step.axes else None for i in spec.indices))
+        indices = spec.indices if spec else (None,) * len(self.axes.get(name, ()))
+        return Source(name, tuple(index if index in step.axes else None for index in indices))
 
     def runs(self, step: Step) -> Coarse | None:
         """The axis along which a step takes another run by run, if there is one."""
@@ -109,23 +91,19 @@ class Crossing:
             {made.name: made for name in names for made in (self.producer[self.base(name)],)}.values()
         )
 
-    def sources(self, read: Read) -> tuple[Source, ...]:
+    def sources(self, read: Source) -> tuple[Source, ...]:
         """The arrays that a read comes down to: for an alias those that it stands for."""
-        alias = self.aliases.get(read.name)
+        alias = self.aliases.get(read.array)
         if alias is None:
-            return (Source(read.name, read.indices),)
-        axes = self.axes[read.name]
+            return (read,)
         if alias.initial is None:
             place = self.axes[alias.of].index(alias.axis)
-            whole = replace(read, name=alias.of, indices=(*read.indices[:place], None, *read.indices[place:]))
-            return self.sources(whole)
-        taken = dict(zip(axes, read.indices, strict=True))
-        along = {start: own for own, start in self.started_along[read.name].items()}
-        start = Read(
-            read.step, alias.initial, tuple(taken[along[a]] for a in self.axes.get(alias.initial, ()))
-        )
+            return self.sources(Source(alias.of, (*read.indices[:place], None, *read.indices[place:])))
+        taken = dict(zip(self.axes[read.array], read.indices, strict=True))
+        along = {start: own for own, start in self.started_along[read.array].items()}
+        start = Source(alias.initial, tuple(taken[along[a]] for a in self.axes.get(alias.initial, ())))
         return (
-            *(replace(s, back=s.back | {alias.axis}) for s in self.sources(replace(read, name=alias.of))),
+            *(replace(s, back=s.back | {alias.axis}) for s in self.sources(replace(read, array=alias.of))),
             *(replace(s, first=s.first | {alias.axis}) for s in self.sources(start)),
         )
 

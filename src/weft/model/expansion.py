@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,6 @@ class _Choice:
 
     def __str__(self) -> str:
         return repr(".".join(map(str, self.place)))
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """Stands in a template where the value of a choice goes."""
-
-    number: int
 
 
 def expand(
@@ -127,7 +120,8 @@ def axes_in(config: Any) -> tuple[dict[str, dict[str, Sequence[Any]]], dict[str,
     rules = _Rules()
     axes: dict[str, dict[str, Sequence[Any]]] = {}
     fixed = dict(config)
-    for tied in _tied(list(_choices(config, rules))):
+    _, choices = _template(config, rules)
+    for tied in _together(choices, lambda c: {("key", c.place[0]), ("group", c.group or c)}):
         varied = {choice.place[0] for choice in tied}
         keys = [key for key in config if key in varied]
         rows = _rows({key: config[key] for key in keys}, rules)
@@ -147,45 +141,47 @@ def axes_in(config: Any) -> tuple[dict[str, dict[str, Sequence[Any]]], dict[str,
     return axes, fixed
 
 
-def _tied(choices: list[_Choice]) -> list[list[_Choice]]:
-    """The choices, those that share a key or a group together."""
-    found: list[list[_Choice]] = []
-    for choice in choices:
-        near = [
-            part
-            for part in found
-            if any(
-                c.place[0] == choice.place[0] or (c.group == choice.group and choice.group is not None)
-                for c in part
-            )
-        ]
-        merged = [*(c for part in near for c in part), choice]
-        found = [part for part in found if part not in near]
-        found.append(merged)
-    return sorted(found, key=lambda part: min(choices.index(c) for c in part))
-
-
 def _rows(config: Mapping[Any, Any], rules: _Rules) -> list[dict[str, Any]]:
-    choices = list(_choices(config, rules))
-    parts = [choices] if rules.method == "zip" and choices else _groups(choices)
-    along = [_zipped(part, broadcast=rules.method == "zip") for part in parts]
-    slots = {c.place: _Slot(k) for k, c in enumerate(choice for part in parts for choice in part)}
-    template = _template(config, slots)
+    template, choices = _template(config, rules)
+    zips = rules.method == "zip"
+    parts = _together(choices, lambda choice: {"all" if zips else choice.group or choice})
+    along = [_zipped(part, broadcast=zips) for part in parts]
+    flat = [choice for part in parts for choice in part]
     return [
-        _filled(template, tuple(itertools.chain.from_iterable(combination)))
+        _filled(template, dict(zip(flat, itertools.chain.from_iterable(combination), strict=True)))
         for combination in itertools.product(*along)
     ]
 
 
-def _choices(config: Mapping[Any, Any], rules: _Rules, path: tuple[Any, ...] = ()) -> Iterator[_Choice]:
+def _together(choices: Iterable[_Choice], keys: Callable[[_Choice], set[Any]]) -> list[list[_Choice]]:
+    """The choices, those that share a key together, and with them those that share one with these."""
+    found: list[tuple[set[Any], list[_Choice]]] = []
+    for choice in choices:
+        mine = keys(choice)
+        near = [part for part in found if part[0] & mine]
+        united = (mine.union(*(part[0] for part in near)), [*(c for part in near for c in part[1]), choice])
+        # In the place of the first of those that it unites.
+        first = found.index(near[0]) if near else len(found)
+        found[first:] = [united, *(part for part in found[first:] if part not in near)]
+    return [part for _, part in found]
+
+
+def _template(
+    config: Mapping[Any, Any], rules: _Rules, path: tuple[Any, ...] = (), kept: bool = False
+) -> tuple[dict[Any, Any], list[_Choice]]:
+    """The config with a choice for each list, and these; types are asked for once, not in each config."""
+    made: dict[Any, Any] = {}
+    choices: list[_Choice] = []
     for key, value in config.items():
-        place = (*path, key)
-        if rules.ignore_prefix and isinstance(key, str) and key.startswith(rules.ignore_prefix):
-            continue
+        ignored = rules.ignore_prefix and isinstance(key, str) and key.startswith(rules.ignore_prefix)
+        made[key] = value
         if isinstance(value, Mapping):
-            yield from _choices(value, rules, place)
-        elif isinstance(value, list):
-            yield _choice(place, value, rules)
+            made[key], inner = _template(value, rules, (*path, key), kept or bool(ignored))
+            choices += inner
+        elif isinstance(value, list) and not kept and not ignored:
+            made[key] = _choice((*path, key), value, rules)
+            choices.append(made[key])
+    return made, choices
 
 
 def _choice(place: tuple[Any, ...], given: list[Any], rules: _Rules) -> _Choice:
@@ -198,13 +194,6 @@ def _choice(place: tuple[Any, ...], given: list[Any], rules: _Rules) -> _Choice:
     if not options:
         raise InvalidInput(f"{choice} has no values in {given!r}. The empty list as a value is [[]].")
     return choice
-
-
-def _groups(choices: list[_Choice]) -> list[list[_Choice]]:
-    found: dict[Any, list[_Choice]] = {}
-    for choice in choices:
-        found.setdefault(choice.place if choice.group is None else choice.group, []).append(choice)
-    return list(found.values())
 
 
 def _zipped(choices: list[_Choice], broadcast: bool) -> list[tuple[Any, ...]]:
@@ -221,21 +210,11 @@ def _zipped(choices: list[_Choice], broadcast: bool) -> list[tuple[Any, ...]]:
     return list(zip(*(c.options * (length if len(c.options) == 1 else 1) for c in choices), strict=True))
 
 
-def _template(config: Mapping[Any, Any], slots: Mapping[tuple[Any, ...], _Slot], path: Any = ()) -> Any:
-    """The config with a slot for each list. Types are asked for once here, not in each of 100,000 configs."""
-    made: dict[Any, Any] = {}
-    for key, value in config.items():
-        place = (*path, key)
-        nested = isinstance(value, Mapping)
-        made[key] = slots[place] if place in slots else _template(value, slots, place) if nested else value
-    return made
-
-
-def _filled(template: dict[Any, Any], values: tuple[Any, ...]) -> dict[Any, Any]:
+def _filled(template: dict[Any, Any], chosen: Mapping[_Choice, Any]) -> dict[Any, Any]:
     """A config of its own: no dict in it is another config's."""
     made = {}
     for key, value in template.items():
-        if type(value) is _Slot:
-            value = values[value.number]
-        made[key] = _filled(value, values) if type(value) is dict else value
+        if type(value) is _Choice:
+            value = chosen[value]
+        made[key] = _filled(value, chosen) if type(value) is dict else value
     return made

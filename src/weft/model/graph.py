@@ -9,7 +9,7 @@ from typing import Any
 
 from weft.errors import WiringError
 from weft.model.crossing import Crossing
-from weft.model.step import Step, nearest
+from weft.model.step import Parameter, Step, nearest
 from weft.model.wiring import check, name_reduced, unite
 
 
@@ -188,28 +188,23 @@ class Graph(Crossing):
         They take something whole, or what a volatile step makes: an axis may grow, elements be reset.
         """
         found: set[str] = set()
-        steps = {s.name: self.reads(s) for s in self.order}
+        read: dict[str, set[str]] = {}
+        for step in self.order:
+            sources = self.reads(step)
+            read[step.name] = {self.producer[s.array].name for s in sources if s.array in self.producer}
+            whole = any(None in s.indices or (s.array in self.producer and not s.indices) for s in sources)
+            if whole or any(self._starts_apart(p.name) for p in step.parameters):
+                found.add(step.name)
         before = -1
         while len(found) > before:  # again for what is carried back, as far as a loop reaches
             before = len(found)
-            for name, sources in steps.items():
-                found |= {name} if self._starts_apart(name) else set()
-                whole = any(
-                    None in s.indices or (s.array in self.producer and not s.indices) for s in sources
-                )
-                if whole or any(
-                    self.producer[s.array].name in found for s in sources if s.array in self.producer
-                ):
-                    found.add(name)
+            for name, makers in read.items():
+                found |= {name} if makers & found else set()
         return frozenset(found)
 
     def _starts_apart(self, name: str) -> bool:
-        """Whether a step carries something that starts along an axis of its own, and is known by position."""
-        return any(
-            own != start
-            for p in self.steps[name].parameters
-            for own, start in self.started_along.get(p.name, {}).items()
-        )
+        """Whether what is carried as `name` starts along an axis of its own, and is known by position."""
+        return any(own != start for own, start in self.started_along.get(name, {}).items())
 
     def traced(self, step: Step) -> tuple[str, ...]:
         """What a step takes element by element of volatile steps: its results record what that was."""
@@ -217,24 +212,19 @@ class Graph(Crossing):
 
     @cached_property
     def _traced(self) -> dict[str, tuple[str, ...]]:
-        return {step.name: tuple(self._traces(step)) for step in self.order}
+        return {
+            step.name: tuple(p.name for p in step.parameters if self._is_traced(step, p))
+            for step in self.order
+        }
 
-    def _traces(self, step: Step) -> Iterator[str]:
-        for p in step.parameters:
-            if step.is_bound(p) or not self.axes.get(p.name) or not self.read(step, p.name).elementwise:
-                continue
-            if not self.made(p.name):
-                continue
-            alias = self.aliases.get(p.name)
-            last = alias is not None and alias.initial is None  # another one whenever the loop goes on
-            made = [
-                self.producer[s.array].name
-                for s in self.sources(self.read(step, p.name))
-                if s.array in self.producer
-            ]
-            apart = any(own != start for own, start in self.started_along.get(p.name, {}).items())
-            if last or apart or not self.volatile.isdisjoint(made):
-                yield p.name
+    def _is_traced(self, step: Step, p: Parameter) -> bool:
+        read = self.read(step, p.name)
+        if step.is_bound(p) or not self.axes.get(p.name) or not read.elementwise or not self.made(p.name):
+            return False
+        alias = self.aliases.get(p.name)
+        last = alias is not None and alias.initial is None  # another one whenever the loop goes on
+        made = {self.producer[s.array].name for s in self.sources(read) if s.array in self.producer}
+        return last or self._starts_apart(p.name) or not self.volatile.isdisjoint(made)
 
     def find(self, name: str) -> Step:
         """The step of that name, or the one that makes the output of that name."""

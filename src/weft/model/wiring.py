@@ -10,6 +10,9 @@ from weft.model.annotations import fits, scalar_annotation
 from weft.model.crossing import Crossing
 from weft.model.step import REQUIRED
 
+Known = tuple[list[str | None], str]
+"""The axes of an array, None for those that nobody has named yet, and the step that told them."""
+
 
 def check(graph: Crossing) -> None:
     """Check defaults, annotations, and what steps reduce.
@@ -26,44 +29,46 @@ def check(graph: Crossing) -> None:
     check_ragged(graph)
 
 
-def unite(graph: Crossing, found: dict[str, tuple[list[str | None], str]]) -> None:
+def unite(graph: Crossing, found: dict[str, Known]) -> None:
     """Give aliases the axes of what they stand for, and the other way round."""
     for alias in list(graph.aliases.values()) * 2:  # twice, for aliases of aliases
         if alias.initial is None:
-            if alias.of in found:
-                axes, where = found[alias.of]
-                left = [a for a in axes if a != alias.axis]
-                own, taker = found.setdefault(alias.name, (left, where))
-                if len(own) != len(left) or any(a != b for a, b in zip(own, left, strict=True) if a and b):
-                    raise WiringError(
-                        f"{graph.base(alias.of)!r}, made by step {where!r}, lies along [{_shown(left)}] "
-                        f"after loop {alias.axis!r}, but step {taker!r} takes it along [{_shown(own)}]. Both "
-                        "need the same axes in their mapspecs."
-                    )
-                own[:] = [a or b for a, b in zip(own, left, strict=True)]  # who takes some whole leaves gaps
+            if alias.of not in found:
+                continue
+            axes, where = found[alias.of]
+            left = [a for a in axes if a != alias.axis]
+            own, taker = found.setdefault(alias.name, (left, where))
+            if not _agree(own, left):
+                raise WiringError(
+                    f"{graph.base(alias.of)!r}, made by step {where!r}, lies along [{_shown(left)}] "
+                    f"after loop {alias.axis!r}, but step {taker!r} takes it along [{_shown(own)}]. Both "
+                    "need the same axes in their mapspecs."
+                )
             continue
         if alias.initial_axes and alias.initial not in graph.producer:
             found.setdefault(alias.initial, (list(alias.initial_axes), alias.axis))
-        pair = [name for name in (alias.name, alias.of) if name in found]
-        if len(pair) == 1:
-            other = alias.of if pair[0] == alias.name else alias.name
-            found[other] = found[pair[0]]
-        elif pair:
-            (axes, where), (others, maker) = found[alias.name], found[alias.of]
-            if len(axes) != len(others) or any(
-                None not in two and len(two) > 1 for two in map(set, zip(axes, others, strict=False))
-            ):
-                raise WiringError(
-                    f"Loop {alias.axis!r} carries {graph.base(alias.of)!r}, made by step {maker!r}, to "
-                    f"step {where!r}, which takes it along "
-                    f"[{_shown([a for a in axes if a != alias.axis])}]. Both need the same axes in their "
-                    "mapspecs."
-                )
-            for place, (a, b) in enumerate(zip(axes, others, strict=True)):
-                axes[place] = others[place] = a or b
+        if alias.name not in found and alias.of not in found:
+            continue
+        axes, where = found.setdefault(alias.name, found.get(alias.of, ([], "")))
+        others, maker = found.setdefault(alias.of, (axes, where))
+        if not _agree(axes, others):
+            raise WiringError(
+                f"Loop {alias.axis!r} carries {graph.base(alias.of)!r}, made by step {maker!r}, to "
+                f"step {where!r}, which takes it along "
+                f"[{_shown([a for a in axes if a != alias.axis])}]. Both need the same axes in their "
+                "mapspecs."
+            )
 
 
-def name_reduced(graph: Crossing, found: dict[str, tuple[list[str | None], str]]) -> None:
+def _agree(axes: list[str | None], others: list[str | None]) -> bool:
+    """Whether two may say the axes of one array; if so, what one leaves open is taken from the other."""
+    if len(axes) != len(others) or any(a != b for a, b in zip(axes, others, strict=True) if a and b):
+        return False
+    axes[:] = others[:] = [a or b for a, b in zip(axes, others, strict=True)]
+    return True
+
+
+def name_reduced(graph: Crossing, found: dict[str, Known]) -> None:
     """Give the axis of inputs that are read in runs its name, where no mapspec does; tell runs its name."""
     for step in graph.order:
         for array in step.spec.inputs if step.spec and step.coarse else ():
