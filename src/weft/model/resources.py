@@ -6,15 +6,15 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from weft.errors import InvalidInput
 
 _ESCALATE = 2.0
-_SMALLEST_COUNT = {"cpus": 1, "gpus": 0, "nodes": 1, "tasks": 1, "max_concurrent": 1}
 _UNITS = ("K", "M", "G", "T", "P")
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP])(?:I?B)?", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -71,25 +71,15 @@ class Resources:
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name, smallest in _SMALLEST_COUNT.items():
-            self._normalise(name, lambda value, n=name, s=smallest: _count(n, value, s))
-        for name in ("memory", "memory_per_cpu", "max_memory"):
-            self._normalise(name, lambda value, n=name: _memory_text(memory_of(n, value)))
-        for name in ("time", "max_time"):
-            self._normalise(name, lambda value, n=name: _time_text(seconds_of(n, value)))
-        self._normalise("partition", _partition)
-        self._normalise("escalate", _factor)
-        self._normalise("extra", _options)
+        for name, checked in _CHECKS.items():
+            value = getattr(self, name)
+            if value is not None or name in ("escalate", "extra"):
+                object.__setattr__(self, name, checked(name, value))
         if self.memory is not None and self.memory_per_cpu is not None:
             raise InvalidInput(
                 f"memory={self.memory!r} and memory_per_cpu={self.memory_per_cpu!r} say the same thing; "
                 "give one of them"
             )
-
-    def _normalise(self, name: str, convert: Any) -> None:
-        value = getattr(self, name)
-        if value is not None or name in ("escalate", "extra"):
-            object.__setattr__(self, name, convert(value))
 
     def __repr__(self) -> str:
         return f"Resources({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
@@ -148,57 +138,25 @@ class Resources:
         return None if self.time is None else seconds_of("time", self.time)
 
 
-def _count(name: str, value: Any, smallest: int) -> int:
-    try:
-        count = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        count = None
-    if count is None or count < smallest:
-        raise InvalidInput(f"{name}={value!r} is not a count; give a whole number of at least {smallest}")
-    return count
-
-
 def memory_of(name: str, value: Any) -> int:
     """Bytes of an amount of memory; `name` is what an error calls it."""
-    size = 0
-    if isinstance(value, str):
-        match = _MEMORY.fullmatch(value.strip())
-        if match:
-            number, unit = match.groups()
-            size = math.ceil(float(number) * 1024 ** (_UNITS.index(unit.upper()) + 1))
-    elif not isinstance(value, bool):
-        try:
-            size = operator.index(value)
-        except TypeError:
-            size = 0
+    match = _MEMORY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        number, unit = match.groups()
+        size: int = math.ceil(float(number) * 1024 ** (_UNITS.index(unit.upper()) + 1))
+    else:
+        size = _whole(value)
     # A bare 4 is meant as 4G more often than as four bytes: below a kilobyte nobody means it.
     if size < 1024:
         raise InvalidInput(f"{name}={value!r} is not an amount of memory; write '4G' or bytes as an int")
     return size
 
 
-def _memory_text(size: int) -> str:
-    kilobytes = -(-size // 1024)
-    unit = 0
-    while kilobytes % 1024 == 0 and unit < len(_UNITS) - 1:
-        kilobytes //= 1024
-        unit += 1
-    return f"{kilobytes}{_UNITS[unit]}"
-
-
 def seconds_of(name: str, value: Any) -> int:
     """Seconds of a length of time; `name` is what an error calls it."""
-    total: float | None = None
-    if isinstance(value, timedelta):
-        total = value.total_seconds()
-    elif isinstance(value, str):
-        total = _seconds_of_text(value.strip())
-    elif not isinstance(value, bool):
-        try:
-            total = float(value)
-        except (TypeError, ValueError):
-            total = None
-    if total is None or not math.isfinite(total) or total <= 0:
+    given = value.total_seconds() if isinstance(value, timedelta) else value
+    total = _seconds_of_text(given.strip()) if isinstance(given, str) else _number(given)
+    if not math.isfinite(total) or total <= 0:
         raise InvalidInput(
             f"{name}={value!r} is not a length of time; write 'HH:MM:SS', 'D-HH:MM:SS', '2h' or '30m', "
             "or give seconds as a number or a timedelta"
@@ -206,50 +164,82 @@ def seconds_of(name: str, value: Any) -> int:
     return math.ceil(total)
 
 
-def _seconds_of_text(text: str) -> float | None:
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        days, *parts = clock.groups()
-        numbers = [int(part) for part in parts if part is not None]
-        if days is not None:
-            numbers += [0] * (3 - len(numbers))
+def _seconds_of_text(text: str) -> float:
+    amounts = _SPOKEN.fullmatch(text.lower()) or _CLOCK.fullmatch(text)
+    if not amounts or not any(amounts.groups()):
+        return math.nan
+    parts = list(amounts.groups())
+    if amounts.re is _CLOCK:
+        given = [part for part in parts[1:] if part is not None]
         # A bare "30" is minutes to SLURM and seconds to Python: it is refused rather than guessed.
-        if len(numbers) < 2 or any(number >= _MINUTE for number in numbers[1:]):
-            return None
-        if len(numbers) == 2:
-            numbers.insert(0, 0)
-        hours, minutes, seconds = numbers
-        return int(days or 0) * _DAY + hours * _HOUR + minutes * _MINUTE + seconds
-    spoken = _SPOKEN.fullmatch(text.lower())
-    if spoken and any(spoken.groups()):
-        amounts = [float(part or 0) for part in spoken.groups()]
-        return sum(amount * unit for amount, unit in zip(amounts, (_DAY, _HOUR, _MINUTE, 1), strict=True))
-    return None
+        if (parts[0] is None and len(given) == 1) or any(float(part) >= 60 for part in given[1:]):
+            return math.nan
+        if parts[0] is None and len(given) == 2:
+            parts = [None, None, *given]
+    return sum(float(part or 0) * unit for part, unit in zip(parts, (_DAY, _HOUR, _MINUTE, 1), strict=True))
 
 
-def _time_text(seconds: int) -> str:
-    days, rest = divmod(seconds, _DAY)
+def _whole(value: Any) -> int:
+    """A whole number; -1 for what is none."""
+    try:
+        return -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return -1
+
+
+def _number(value: Any) -> float:
+    """A number; NaN for what is none."""
+    try:
+        return math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _count(name: str, value: Any, smallest: int = 1) -> int:
+    if _whole(value) < smallest:
+        raise InvalidInput(f"{name}={value!r} is not a count; give a whole number of at least {smallest}")
+    return _whole(value)
+
+
+def _memory_text(name: str, value: Any) -> str:
+    kilobytes, unit = -(-memory_of(name, value) // 1024), 0
+    while kilobytes % 1024 == 0 and unit < len(_UNITS) - 1:
+        kilobytes //= 1024
+        unit += 1
+    return f"{kilobytes}{_UNITS[unit]}"
+
+
+def _time_text(name: str, value: Any) -> str:
+    days, rest = divmod(seconds_of(name, value), _DAY)
     clock = f"{rest // _HOUR:02d}:{rest % _HOUR // _MINUTE:02d}:{rest % _MINUTE:02d}"
     return f"{days}-{clock}" if days else clock
 
 
-def _partition(value: Any) -> str:
+def _partition(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise InvalidInput(f"partition={value!r} is not the name of a queue; give a string, or leave it out")
+        raise InvalidInput(f"{name}={value!r} is not the name of a queue; give a string, or leave it out")
     return value
 
 
-def _factor(value: Any) -> float:
-    try:
-        factor = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
-        factor = math.nan
+def _factor(name: str, value: Any) -> float:
+    factor = _number(value)
     if not math.isfinite(factor) or factor < 1:
-        raise InvalidInput(f"escalate={value!r} is not a factor of at least 1; 1 raises nothing")
+        raise InvalidInput(f"{name}={value!r} is not a factor of at least 1; 1 raises nothing")
     return factor
 
 
-def _options(value: Any) -> dict[str, Any]:
+def _options(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise InvalidInput(f"extra={value!r} is not a dict of options by name, such as {{'qos': 'long'}}")
+        raise InvalidInput(f"{name}={value!r} is not a dict of options by name, such as {{'qos': 'long'}}")
     return dict(value)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("cpus", "nodes", "tasks", "max_concurrent"), _count),
+    "gpus": partial(_count, smallest=0),
+    **dict.fromkeys(("memory", "memory_per_cpu", "max_memory"), _memory_text),
+    **dict.fromkeys(("time", "max_time"), _time_text),
+    "partition": _partition,
+    "escalate": _factor,
+    "extra": _options,
+}
