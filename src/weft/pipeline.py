@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weft.errors import InvalidInput, WiringError
 from weft.model import step as model
 from weft.model.graph import Graph
-from weft.model.loop import Loop, body, changed
+from weft.model.loop import Loop, body, changed, flat
 from weft.model.looping import lowered
 from weft.model.reducing import cut, reduced
 from weft.model.step import nearest
@@ -97,15 +97,11 @@ class Pipeline:
     """
 
     def __init__(self, steps: Iterable[Any], name: str = "pipeline") -> None:
-        found: list[model.Step | Loop] = []
-        for given in steps:
-            if isinstance(given, Pipeline):
-                found.extend(given.parts)
-            elif isinstance(given, (model.Step, Loop)):
-                found.append(given)
-            else:
+        found = flat(steps)
+        for part in found:
+            if not isinstance(part, (model.Step, Loop)):
                 raise WiringError(
-                    f"A pipeline is made of steps, got {given!r}. Make it one: weft.step('output')(function)."
+                    f"A pipeline is made of steps, got {part!r}. Make it one: weft.step('output')(function)."
                 )
         self.graph = reduced(Graph(lowered(found)))
         order = {step.name: place for place, step in enumerate(self.graph.order)}
@@ -216,10 +212,7 @@ class Pipeline:
             backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
             backend_options,
         )  # fmt: skip
-        pipe, inputs = self, self.graph.supplied(inputs)
-        if sweep is not None or self.graph.has_config:
-            steps, inputs = swept(self.graph, sweep, inputs)
-            pipe = Pipeline(steps, self.name)
+        pipe, inputs = self._swept(sweep, inputs)
         return start(
             pipe, inputs, options, run_dir=run_dir, store=store, seed=seed, on_change=on_change, force=force,
             shared=shared, progress=progress, wait=wait,
@@ -230,21 +223,26 @@ class Pipeline:
 
         Computes nothing, and writes nothing; what a run directory already has is counted as done.
         """
-        if sweep is not None or self.graph.has_config:
-            steps, inputs = swept(self.graph, sweep, inputs)
-            return Pipeline(steps, self.name).plan(inputs, **options)
         from weft.engine.planning import planned
         from weft.engine.session import Options, check_store, checked_seed
 
-        inputs = self.graph.supplied(inputs)
-        given = inspect.signature(Pipeline.run).bind(self, inputs, **options)
+        pipe, inputs = self._swept(sweep, inputs)
+        given = inspect.signature(Pipeline.run).bind(pipe, inputs, **options)
         given.apply_defaults()
         o = given.arguments
         check_store(o["store"], o["run_dir"])
         names = ("backend", "n_jobs", "outputs", "indices", "on_error", "block_size", "backend_options")
         checked = Options(**{name: o[name] for name in names} | {"indices": o["indices"] or {}})
         seed = checked_seed(o["seed"])
-        return planned(self.graph, inputs, self.name, o["run_dir"], seed, o["on_change"], o["force"], checked)
+        return planned(pipe.graph, inputs, self.name, o["run_dir"], seed, o["on_change"], o["force"], checked)
+
+    def _swept(self, sweep: Any, inputs: Any) -> tuple[Pipeline, Any]:
+        """With the axes of a sweep and of configs, and the inputs with the values along them."""
+        inputs = self.graph.supplied(inputs)
+        if sweep is None and all(step.config is None for step in self.graph.order):
+            return self, inputs
+        steps, inputs = swept(self.graph, sweep, inputs)
+        return Pipeline(steps, self.name), inputs
 
     def vary(self, *names: str | Mapping[str, Iterable[str]], **axes: str) -> Pipeline:
         """With study axes, which flow through every step that depends on them, until one reduces them.
@@ -327,7 +325,7 @@ class Pipeline:
 
     def __or__(self, other: Any) -> Pipeline:
         """Both together; conflicts are `WiringError`."""
-        return Pipeline([*self.parts, *(other.parts if isinstance(other, Pipeline) else [other])], self.name)
+        return self.add(other)
 
     def configure(self, options: Mapping[str, Mapping[str, Any]]) -> Pipeline:
         """Other resources, backends, retries… by step or output; never part of what a result is.

@@ -225,3 +225,10 @@ def test_the_leaves_of_a_config_are_coordinates_of_their_own() -> None:
     assert len(run.elements("train", sel={"train.opt.name": "sgd"})) == 2
     with pytest.raises(weft.InvalidInput, match="no coordinate"):
         run.sel("loss", **{"train.opt.size": 3})
+
+
+def test_a_config_may_be_empty_or_name_what_is_called_so_already() -> None:
+    empty = weft.Step(lambda x: x + 1, "y", config={}, ignore="x", name="f")
+    assert weft.Pipeline([empty])(x=1)["y"] == 2
+    named = weft.Step(lambda x, _k=0: x + _k, "y", config={"x": [1, 2], "_k": 3}, scope="f", name="f")
+    assert weft.Pipeline([named]).run()["f.y"].tolist() == [4, 5]

@@ -12,7 +12,6 @@ def test_reads_arrays_indices_and_whole_dimensions() -> None:
     spec = MapSpec.parse("a[i], b[j, :] -> c[i, j]")
     assert spec.inputs == (ArraySpec("a", ("i",)), ArraySpec("b", ("j", None)))
     assert spec.outputs == (ArraySpec("c", ("i", "j")),)
-    assert spec.input_names == ("a", "b")
     assert spec.output_names == ("c",)
     assert spec.input_spec("b") == ArraySpec("b", ("j", None))
     assert spec.input_spec("c") is None

@@ -12,6 +12,7 @@ from weft.errors import InvalidInput, MissingResult
 from weft.experiments.cells import ORDER, Cells, Unread, row_axes
 from weft.model.step import nearest
 from weft.model.sweep import DEFAULT, points
+from weft.model.varying import with_defaults
 from weft.run.run import Run, open_run
 from weft.study.labels import needed
 from weft.values.content import digest
@@ -242,15 +243,7 @@ class Experiments(Sequence[dict[str, Any]]):
         n = len(next(iter(new.values())))
         found = {}
         for name in known:
-            values = list(new.get(name, [DEFAULT] * n))
-            if any(value is DEFAULT for value in values):
-                taken = self.run.pipeline.graph.inputs[name]
-                default = next((p.default for _, p in taken if not p.required), DEFAULT)
-                if default is DEFAULT:
-                    raise InvalidInput(
-                        f"Some rows lack {name!r}, which has no default. Give it in each of them."
-                    )
-                values = [default if value is DEFAULT else value for value in values]
+            values = with_defaults(self.run.pipeline.graph, name, new.get(name, [DEFAULT] * n), "rows")
             found[name] = [*now._values.whole(name).column.tolist(), *values]
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as abc
+import contextlib
 import datetime
 import enum
 import functools
@@ -68,7 +69,7 @@ def resolve_annotations(function: Callable[..., Any]) -> dict[str, Any]:
     """
     target = _annotated_function(function)
     namespace = getattr(inspect.unwrap(target), "__globals__", {})
-    local = _closure(inspect.unwrap(target))
+    local = closed_over(inspect.unwrap(target))
     try:
         hints = typing.get_type_hints(target, localns=local, include_extras=True)
     except Exception:
@@ -92,15 +93,13 @@ def _annotated_function(function: Any) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", target)
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def closed_over(function: Any) -> dict[str, Any]:
+    """The variables that a function closes over, but for those that have no value yet."""
     found = {}
     cells = getattr(function, "__closure__", None) or ()
-    names = function.__code__.co_freevars if cells else ()
-    for name, cell in zip(names, cells, strict=True):
-        try:
+    for name, cell in zip(function.__code__.co_freevars if cells else (), cells, strict=True):
+        with contextlib.suppress(ValueError):
             found[name] = cell.cell_contents
-        except ValueError:
-            continue
     return found
 
 
@@ -198,22 +197,17 @@ def _class_fits(source: Any, target: Any) -> bool:
             return True
     except TypeError:
         return True
-    source_number, target_number = issubclass(source, _NUMBERS), issubclass(target, _NUMBERS)
-    if source_number and target_number:
-        return True
-    source_array, target_array = _is_array(source), _is_array(target)
-    if source_array and target_array:
-        return True
-    listlike = (list, tuple)
-    return (
-        (source_array and (target_number or issubclass(target, listlike)))
-        or (target_array and (source_number or issubclass(source, listlike)))
-        or (issubclass(source, listlike) and issubclass(target, listlike))
-    )
+    kinds = {_kind(source), _kind(target)}
+    return None not in kinds and kinds != {"number", "list"}
 
 
-def _is_array(kind: type) -> bool:
-    return hasattr(kind, "__array__") and not issubclass(kind, np.generic)
+def _kind(kind: type) -> Literal["number", "array", "list"] | None:
+    """What arithmetic takes it for; arrays stand for numbers and lists, and these for arrays."""
+    if issubclass(kind, _NUMBERS):
+        return "number"
+    if issubclass(kind, (list, tuple)):
+        return "list"
+    return "array" if hasattr(kind, "__array__") and not issubclass(kind, np.generic) else None
 
 
 def _is_labelled(annotation: Any) -> bool:

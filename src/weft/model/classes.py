@@ -88,9 +88,7 @@ class Reused:
 def reused(call: Callable[..., Any], name: str, instances: dict[str, Any] | None) -> Callable[..., Any]:
     """The caller that keeps an instance for the step `name` as long as `instances` live."""
     kept = {} if instances is None else instances
-    if name not in kept:
-        kept[name] = Reused(call)  # type: ignore[arg-type]
-    found: Callable[..., Any] = kept[name]
+    found: Callable[..., Any] = kept.setdefault(name, Reused(call))  # type: ignore[arg-type]
     return found
 
 

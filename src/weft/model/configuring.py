@@ -40,7 +40,9 @@ def configured(graph: Graph) -> tuple[Graph, dict[str, list[str]], dict[str, Any
             _check(graph, step, parameter, names[key])
         options = reading(step, {parameter.name: names[key] for key, parameter in parameters.items()})
         ignored = [p.argument for key, p in parameters.items() if key.startswith("_")]
-        steps.append(step.replace(config=None, **options | {"ignore": [*options["ignore"], *ignored]}))
+        steps.append(
+            step.replace(config=None, **options | {"ignore": [*options.get("ignore", step.ignore), *ignored]})
+        )
         for label, columns in along.items():
             axis = f"{owner}_{label}"
             if axis in axes:

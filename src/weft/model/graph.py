@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from weft.errors import WiringError
 from weft.model.crossing import Crossing
 from weft.model.step import Parameter, Step, nearest
-from weft.model.wiring import check, name_reduced, unite
+from weft.model.wiring import CHECKS, Known, name_reduced, unite
 
 
 class Graph(Crossing):
@@ -46,7 +46,8 @@ class Graph(Crossing):
                         f"Axis {axis!r} is opened by {other.name!r} and by {step.name!r}: their lengths need "
                         "not agree. Use another axis name in one of the mapspecs."
                     )
-        check(self)
+        for check in CHECKS:
+            check(self)
 
     def _add(self, step: Step) -> None:
         if step.name in self.steps:
@@ -86,44 +87,27 @@ class Graph(Crossing):
 
     def _sorted(self) -> tuple[Step, ...]:
         needed = {name: {n.name for n in self.needs(step)} for name, step in self.steps.items()}
-        waiting = {name: set(names) for name, names in needed.items()}
+        bodies: dict[str, set[str]] = {}
         for name, step in self.steps.items():
-            if step.loops:  # a loop begins when all that goes into it is there
-                inside = {
-                    s.name for s in self.steps.values() if s.loops and s.loops[0].name == step.loops[0].name
-                }
-                waiting[name] |= {other for one in inside for other in needed[one] if other not in inside}
-        followers: dict[str, list[str]] = {name: [] for name in waiting}
-        for name, others in waiting.items():
-            for other in others:
-                followers[other].append(name)
-        ready = deque(name for name, others in waiting.items() if not others)
-        order = []
-        while ready:
-            name = ready.popleft()
-            order.append(self.steps[name])
-            for follower in followers[name]:
-                waiting[follower].discard(name)
-                if not waiting[follower]:
-                    ready.append(follower)
-        if len(order) < len(self.steps):
+            if step.loops:
+                bodies.setdefault(step.loops[0].name, set()).add(name)
+        sorter = TopologicalSorter(dict.fromkeys(self.steps, ()))
+        for name in self.steps:
+            sorter.add(name, *needed[name])
+        for inside in bodies.values():  # a loop begins when all that goes into it is there
+            outside = set().union(*(needed[name] for name in inside)) - inside
+            for name in inside:
+                sorter.add(name, *outside)
+        try:
+            return tuple(self.steps[name] for name in sorter.static_order())
+        except CycleError as error:
             raise WiringError(
-                f"The steps form a cycle: {self._cycle(waiting)}. One of these inputs must come from outside."
-            )
-        return tuple(order)
-
-    @staticmethod
-    def _cycle(waiting: dict[str, set[str]]) -> str:
-        name = next(n for n, needed in waiting.items() if needed)
-        path: list[str] = []
-        while name not in path:
-            path.append(name)
-            name = sorted(waiting[name])[0]
-        circle = [*path[path.index(name) :], name]
-        return " → ".join(reversed(circle))
+                f"The steps form a cycle: {' → '.join(error.args[1])}. One of these inputs must come from "
+                "outside."
+            ) from None
 
     def _axes(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[list[str | None], str]] = {}
+        found: dict[str, Known] = {}
         for step in self.order:
             for array in (*step.spec.inputs, *step.spec.outputs) if step.spec else ():
                 known, where = found.setdefault(array.name, ([None] * len(array.indices), step.name))
@@ -162,13 +146,7 @@ class Graph(Crossing):
         own: dict[str, Any] = {}
         for step in self.order:
             own |= step.function.own_inputs() if hasattr(step.function, "own_inputs") else {}
-        more = {} if given is None or not own else {name: given[name] for name in given}
-        return {**own, **more} if own else given
-
-    @property
-    def has_config(self) -> bool:
-        """Whether a step has a config, which becomes inputs and study axes before a run."""
-        return any(step.config is not None for step in self.order)
+        return own | {name: given[name] for name in (() if given is None else given)} if own else given
 
     @property
     def outputs(self) -> tuple[str, ...]:

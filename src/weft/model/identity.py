@@ -18,7 +18,15 @@ from typing import Any
 
 from weft.model.project import is_project, library_name, of_weft
 from weft.model.references import Reference, References, closure_of, imports_of, reads_of
-from weft.model.sourcecode import Source, code_text, names_changed, only_annotated, source
+from weft.model.sourcecode import (
+    Source,
+    code_text,
+    dotted,
+    names_changed,
+    only_annotated,
+    source,
+    syntax_text,
+)
 
 _BUILT_IN = (
     types.BuiltinFunctionType,
@@ -171,7 +179,7 @@ def _describe_function(function: types.FunctionType) -> tuple[str, References]:
         return f"bytecode {code_text(code)}", references
     references |= imports_of(origin, node, namespace)
     references |= _changed(node, references, namespace)
-    return f"function {origin.text(node, _weft_decorators(origin, node, namespace))}", references
+    return f"function {syntax_text(node, _weft_decorators(origin, node, namespace))}", references
 
 
 def _describe_class(cls: type) -> tuple[str, References]:
@@ -192,22 +200,21 @@ def _describe_class(cls: type) -> tuple[str, References]:
     file = methods[0].__code__.co_filename if methods else getattr(module, "__file__", None)
     namespace = methods[0].__globals__ if methods else vars(module) if module else {}
     origin = source(file) if file else None
-    body, node = (
-        origin.class_(cls.__qualname__, [one.__code__ for one in methods]) if origin else (None, None)
-    )
-    if origin is None or body is None or node is None:
+    definition = origin.class_(cls.__qualname__, [one.__code__ for one in methods]) if origin else None
+    if origin is None or definition is None:
         for name, member in vars(cls).items():
             if members[name] or not name.startswith("__"):
                 for place, value in enumerate(members[name] or [member]):
                     label = f"{cls.__module__}.{prefix}{name}"
                     references[f"member {name} {place}"] = Reference(value, label)
         return f"class {cls.__qualname__}", references
+    body, node = definition
     noted = only_annotated(node)
     reads = reads_of(body, namespace, closure)
     references |= {name: r for name, r in reads.items() if name.partition(".")[0] not in noted}
     references |= imports_of(origin, node, namespace)
     references |= _changed(node, references, namespace)
-    return f"class {origin.text(node, _weft_decorators(origin, node, namespace))}", references
+    return f"class {syntax_text(node, _weft_decorators(origin, node, namespace))}", references
 
 
 def _describe_built_in(value: Any, label: str) -> tuple[str, References]:
@@ -293,20 +300,11 @@ def _weft_decorators(origin: Source, node: ast.AST, namespace: Mapping[str, Any]
     found = set()
     imported = origin.names_from("weft")
     for place, decorator in enumerate(getattr(node, "decorator_list", ())):
-        attributes: list[str] = []
-        part = decorator
-        while isinstance(part, ast.Call | ast.Attribute):
-            if isinstance(part, ast.Attribute):
-                attributes.insert(0, part.attr)
-            part = part.func if isinstance(part, ast.Call) else part.value
-        if not isinstance(part, ast.Name):
-            continue
+        name, *attributes = dotted(decorator) or [""]
         # A function that travelled by value has lost the globals that only its decorators use.
-        value = namespace.get(part.id)
-        for attribute in attributes:
-            value = getattr(value, attribute, None)
-        by_name = value is None and (part.id == "weft" or [part.id, *attributes][-1] in ("step", "Step"))
-        if part.id in imported or by_name or of_weft(value) or of_weft(type(value)):
+        value = functools.reduce(lambda one, part: getattr(one, part, None), attributes, namespace.get(name))
+        by_name = value is None and (name == "weft" or [name, *attributes][-1] in ("step", "Step"))
+        if name in imported or by_name or of_weft(value) or of_weft(type(value)):
             found.add(place)
     return frozenset(found)
 

@@ -56,7 +56,7 @@ class Loop:
     collect: Iterable[str] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(_flat(self.steps)))
+        object.__setattr__(self, "steps", tuple(flat(self.steps)))
         collect = (self.collect,) if isinstance(self.collect, str) else tuple(self.collect)
         object.__setattr__(self, "collect", collect)
         n = self.n_iterations
@@ -115,12 +115,10 @@ def body(parts: Iterable[Any]) -> list[Step]:
     return [each for part in parts for each in (body(part.steps) if isinstance(part, Loop) else (part,))]
 
 
-def _flat(steps: Iterable[Any]) -> list[Any]:
-    """The parts of a body: those of pipelines in it one by one."""
-    found: list[Any] = []
-    for step in [steps] if isinstance(steps, (Step, Loop)) or hasattr(steps, "parts") else steps:
-        found += step.parts if hasattr(step, "parts") and hasattr(step, "graph") else [step]
-    return found
+def flat(steps: Iterable[Any]) -> list[Any]:
+    """Steps and loops one by one, also those of pipelines among them."""
+    given = [steps] if isinstance(steps, (Step, Loop)) or hasattr(steps, "parts") else steps
+    return [part for step in given for part in (step.parts if hasattr(step, "parts") else (step,))]
 
 
 def changed(parts: Iterable[Any], new: Mapping[str, Any]) -> list[Any]:

@@ -58,27 +58,20 @@ def beside(steps: Iterable[Step], recorded: Iterable[Step]) -> list[Step]:
 
     That is the last value; or the history, where others outside read that (``collect``).
     """
-    known, steps = list(recorded), list(steps)
+    known, steps = Graph(recorded), list(steps)
     given = {output for step in steps for output in step.outputs}
-    looped = [(output, step) for step in known if step.loops for output in step.outputs]
-    own = {output: step.loops[0].name for output, step in looped if output not in given}
-    aliases = {alias.name: alias for step in known for alias in step.aliases}
+    homes = {output: known.producer[output].loops for output in known.outputs if output not in given}
+    aliases = dict(known.aliases)
     views: dict[str, str] = {}
-    for step in known:
-        for output in (output for output in step.outputs if output in own):
-            views[output] = output
-            for loop in reversed(step.loops):
-                view = f"{views[output]}.last"
-                aliases.setdefault(view, Alias(view, views[output], loop.name))
-                views[output] = view
-    for step in known:
-        for name in (p.name for p in step.inputs):
-            while (alias := aliases.get(name)) is not None and alias.initial is not None:
-                name = alias.initial
-            made = name
-            while made in aliases:
-                made = aliases[made].of
-            if made in own and own[made] != (step.loops[0].name if step.loops else ""):
+    for output, loops in homes.items():
+        for loop in reversed(loops):
+            of = views.get(output, output)
+            views[output] = f"{of}.last"
+            aliases.setdefault(views[output], Alias(views[output], of, loop.name))
+    for step in known.order:
+        for name in (known.start(p.name) for p in step.inputs):
+            made = known.base(name)
+            if made in views and homes[made][0].name not in {loop.name for loop in step.loops[:1]}:
                 views[made] = name
     return [_seen(step, lambda name: views.get(name, name), aliases) for step in steps]
 

@@ -95,11 +95,6 @@ class MapSpec:
         return f"{inputs} -> {', '.join(map(str, self.outputs))}"
 
     @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the mapped inputs."""
-        return tuple(spec.name for spec in self.inputs)
-
-    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return tuple(spec.name for spec in self.outputs)

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weft.model.annotations import closed_over
 from weft.model.project import import_project_module, is_project_module
-from weft.model.sourcecode import Source, names_read
+from weft.model.sourcecode import Source, dotted, names_read
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, tuple, frozenset)
 
@@ -48,14 +49,8 @@ _OF_EVERY_MODULE = frozenset(vars(types.ModuleType(""))) | {
 
 def closure_of(function: types.FunctionType) -> References:
     """What a function closes over, by name."""
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue
-        found[name] = Reference(value, f"{function.__module__}.{function.__qualname__}.{name}")
-    return found
+    owner = f"{function.__module__}.{function.__qualname__}"
+    return {name: Reference(value, f"{owner}.{name}") for name, value in closed_over(function).items()}
 
 
 def reads_of(code: types.CodeType, namespace: Mapping[str, Any], closure: References) -> References:
@@ -108,10 +103,7 @@ def imports_of(origin: Source, node: ast.AST, namespace: Mapping[str, Any]) -> R
                 bound[name] = Reference(value, f"{module.__name__ if module else ''}.{alias.name}")
     found = {f"import {name}": reference for name, reference in bound.items()}
     for part in ast.walk(node) if bound else ():
-        attributes: list[str] = []
-        while isinstance(part, ast.Attribute):
-            attributes.insert(0, part.attr)
-            part = part.value
-        if isinstance(part, ast.Name) and part.id in bound:
-            found |= _attributes(f"import {part.id}", bound[part.id], attributes)
+        name, *attributes = dotted(part) or [""]
+        if name in bound:
+            found |= _attributes(f"import {name}", bound[name], attributes)
     return found

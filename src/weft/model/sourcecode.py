@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import functools
 import linecache
 import os
 import sys
@@ -46,7 +47,6 @@ class Source:
         self.imports: list[ast.Import | ast.ImportFrom] = []
         self._codes: dict[str, list[types.CodeType]] = {}
         self._nodes: dict[tuple[str, int], list[ast.AST]] = {}
-        self._texts: dict[tuple[ast.AST, frozenset[int]], str] = {}
         self._index_codes(compiled)
         self._index_nodes()
 
@@ -75,22 +75,21 @@ class Source:
         same = [other for other in candidates if other == code]
         same = same or [other for other in candidates if code_text(other) == code_text(code)]
         nodes = [self._node(other) for other in same]
-        texts = {self.text(node) for node in nodes if node is not None}
+        texts = {syntax_text(node) for node in nodes if node is not None}
         return nodes[0] if len(texts) == 1 and None not in nodes else None
 
     def class_(
         self, qualname: str, methods: list[types.CodeType]
-    ) -> tuple[types.CodeType, ast.AST] | tuple[None, None]:
+    ) -> tuple[types.CodeType, ast.ClassDef] | None:
         """The body's code and the definition of the class that has these methods, if that is certain."""
         fitting = []
         for body in self._codes.get(qualname, []):
             inner = [constant for constant in body.co_consts if isinstance(constant, types.CodeType)]
             moved = [code_text(code) for code in methods if code not in inner]
             if not moved or {code_text(code) for code in inner}.issuperset(moved):
-                fitting.append((body, self._node(body)))
-        if len(fitting) == 1 and isinstance(fitting[0][1], ast.ClassDef):
-            return fitting[0][0], fitting[0][1]
-        return None, None
+                fitting.append(body)
+        node = self._node(fitting[0]) if len(fitting) == 1 else None
+        return (fitting[0], node) if isinstance(node, ast.ClassDef) else None
 
     def _node(self, code: types.CodeType) -> ast.AST | None:
         found = self._nodes.get((code.co_name, code.co_firstlineno), [])
@@ -100,13 +99,6 @@ class Source:
         positions = set(code.co_positions())
         found = [node for node in found if isinstance(node, ast.Lambda) and _place(node.body) in positions]
         return found[0] if len(found) == 1 else None
-
-    def text(self, node: ast.AST, without_decorators: frozenset[int] = frozenset()) -> str:
-        """The syntax of a definition, but for the decorators at these positions."""
-        key = (node, without_decorators)
-        if key not in self._texts:
-            self._texts[key] = syntax_text(node, without_decorators)
-        return self._texts[key]
 
     def imports_within(self, node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
         """The import statements inside a definition."""
@@ -150,6 +142,7 @@ def _place(node: Any) -> tuple[int, int, int, int]:
     return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
 
 
+@functools.lru_cache(4096)  # what many steps call is written once
 def syntax_text(root: ast.AST, without_decorators: frozenset[int] = frozenset()) -> str:
     """A syntax tree as text, the same for every layout and, as far as the syntax is, every Python.
 
@@ -229,11 +222,11 @@ def names_changed(node: ast.AST) -> tuple[set[str], set[str]]:
     for part in ast.walk(node):
         if isinstance(part, ast.Global | ast.Nonlocal):
             declared.update(part.names)
-        elif isinstance(part, ast.Subscript):
-            containers.add("" if isinstance(part.ctx, ast.Load) else _dotted(part.value))
-        elif isinstance(part, ast.Attribute) and part.attr in _CHANGING:
-            containers.add(_dotted(part.value))
-    return declared, containers - {""}
+        elif (isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load)) or (
+            isinstance(part, ast.Attribute) and part.attr in _CHANGING
+        ):
+            containers.add(".".join(dotted(part.value)))
+    return declared, containers
 
 
 def only_annotated(node: ast.AST) -> set[str]:
@@ -252,14 +245,14 @@ def only_annotated(node: ast.AST) -> set[str]:
     return noted - used
 
 
-def _dotted(node: ast.AST) -> str:
-    """``a.b`` for ``a.b`` and ``a.b[0]``, an empty string for what does not begin with a name."""
+def dotted(node: ast.AST) -> list[str]:
+    """``["a", "b"]`` for ``a.b``, ``a.b[0]`` and ``a.b()``, empty for what does not begin with a name."""
     attributes: list[str] = []
-    while isinstance(node, ast.Attribute | ast.Subscript):
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
         if isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
-        node = node.value
-    return ".".join([node.id, *attributes]) if isinstance(node, ast.Name) else ""
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return [node.id, *attributes] if isinstance(node, ast.Name) else []
 
 
 def names_read(code: types.CodeType) -> Iterator[tuple[bool, list[str]]]:

@@ -207,19 +207,14 @@ class Step:
                 raise WiringError(f"step {self.name!r}: {output!r} is not a name for an output.")
         if not outputs or len(set(outputs)) != len(outputs):
             raise WiringError(f"step {self.name!r}: output names must be given and differ, got {outputs}.")
-        arguments = [p.argument for p in self.parameters]
+        arguments, names = [p.argument for p in self.parameters], [p.name for p in self.parameters]
         for option in ("defaults", "bound", "renames"):
             for key in getattr(self, option):
-                if (
-                    key not in arguments
-                    and key not in (p.name for p in self.parameters)
-                    and not (option == "renames" and key in outputs)
-                ):
+                if key not in (*arguments, *names, *(outputs if option == "renames" else ())):
                     raise WiringError(
                         f"step {self.name!r}: {option} names {key!r}, which is not an argument of "
                         f"{self.name}({', '.join(arguments)}).{nearest(key, arguments)}"
                     )
-        names = [p.name for p in self.parameters]
         for key in self.ignore:
             if key not in names and key not in arguments:
                 raise WiringError(f"step {self.name!r}: ignore names {key!r}, unknown.{nearest(key, names)}")
@@ -301,14 +296,6 @@ class Step:
         return ClassCall(self.function) if is_class_step(self.function) else self.function
 
     @cached_property
-    def _signature(self) -> list[inspect.Parameter] | None:
-        callee = self.callee
-        try:
-            return list(inspect.signature(callee).parameters.values())
-        except (ValueError, TypeError):
-            return None
-
-    @cached_property
     def annotations(self) -> dict[str, Any]:
         """Resolved annotations of the function, ``return`` included."""
         return resolve_annotations(self.callee)
@@ -316,24 +303,26 @@ class Step:
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The arguments of the function, under the pipeline's names, without the bound ones' sources."""
+        callee = self.callee
+        try:
+            signature = list(inspect.signature(callee).parameters.values())
+        except (ValueError, TypeError):
+            signature = None
+        found = [
+            self._parameter(p)
+            for p in signature or ()
+            if p.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        ]
+        by_keyword = signature is not None
+        if by_keyword and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature or ()):
+            return tuple(found)
+        # What the signature does not tell, the mapspec does.
         given = MapSpec.parse(self.mapspec) if isinstance(self.mapspec, str) else self.mapspec
-        named = [a.name for a in given.inputs] if given else []
-        if self._signature is None:
-            return tuple(Parameter(self._outer(name), name) for name in named)
-        found, extra = [], False
-        for p in self._signature:
-            if p.kind is p.VAR_KEYWORD:
-                extra = True
-            elif p.kind is not p.VAR_POSITIONAL:
-                found.append(self._parameter(p))
-        if extra:
-            known = {p.argument for p in found} | {p.name for p in found} | {loop.name for loop in self.loops}
-            read = {name: argument for argument, name in self.reads}
-            found += [
-                Parameter(n if n in read else self._outer(n), read.get(n, n), keyword=True)
-                for n in named
-                if n not in known
-            ]
+        known = {*self.hidden, *(p.argument for p in found), *(p.name for p in found)}
+        read = {name: argument for argument, name in self.reads}
+        for name in (array.name for array in (given.inputs if given else ()) if array.name not in known):
+            outer = name if name in read else self._outer(name)
+            found.append(Parameter(outer, read.get(name, name), keyword=by_keyword))
         return tuple(found)
 
     def _parameter(self, p: inspect.Parameter) -> Parameter:

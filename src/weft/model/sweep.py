@@ -57,14 +57,12 @@ class Sweep:
     axes: tuple[StudyAxis, ...]
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for axis in self.axes:
-            for name in axis.values:
-                if name in seen:
-                    raise InvalidInput(
-                        f"The sweep varies {name!r} twice. Give its values once, or put them on one axis."
-                    )
-                seen.add(name)
+        varied = [name for axis in self.axes for name in axis.values]
+        for name in varied:
+            if varied.count(name) > 1:
+                raise InvalidInput(
+                    f"The sweep varies {name!r} twice. Give its values once, or put them on one axis."
+                )
         if len(set(self.names)) != len(self.names):
             raise InvalidInput(
                 f"Two axes of the sweep have one name ({', '.join(self.names)}). Rename one: .named(...)."

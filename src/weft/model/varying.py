@@ -109,20 +109,20 @@ def swept(graph: Graph, sweep: Any, inputs: Any) -> tuple[list[Step], dict[str, 
     steps = varied(graph, {**own, **axes})
     along = {name for names in (*own.values(), *axes.values()) for name in names}
     found = {
-        n: _with_defaults(graph, graph.firsts.get(n, n), v) if n in along else v for n, v in varying.items()
+        name: with_defaults(graph, name, values, "points") if name in along else values
+        for name, values in varying.items()
     }
     return steps, {**(inputs or {}), **found}
 
 
-def _with_defaults(graph: Graph, name: str, values: Sequence[Any]) -> Sequence[Any]:
-    """The values of a swept input, where points leave it out its default."""
+def with_defaults(graph: Graph, name: str, values: Sequence[Any], where: str) -> Sequence[Any]:
+    """The values of an input, in points (or rows) that leave it out its default."""
     if not any(value is DEFAULT for value in values):
         return values
-    default = next((p.default for _, p in graph.inputs[name] if not p.required), DEFAULT)
+    taken = graph.inputs[graph.firsts.get(name, name)]
+    default = next((p.default for _, p in taken if not p.required), DEFAULT)
     if default is DEFAULT:
-        raise InvalidInput(
-            f"Some points lack {graph.said(name)!r}, which has no default. Give it in each of them."
-        )
+        raise InvalidInput(f"Some {where} lack {name!r}, which has no default. Give it in each of them.")
     return [default if value is DEFAULT else value for value in values]
 
 

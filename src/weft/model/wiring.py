@@ -14,21 +14,6 @@ Known = tuple[list[str | None], str]
 """The axes of an array, None for those that nobody has named yet, and the step that told them."""
 
 
-def check(graph: Crossing) -> None:
-    """Check defaults, annotations, and what steps reduce.
-
-    Raises
-    ------
-    WiringError
-        For what cannot fit.
-    """
-    check_defaults(graph)
-    check_annotations(graph)
-    check_reduce(graph)
-    check_iterations(graph)
-    check_ragged(graph)
-
-
 def unite(graph: Crossing, found: dict[str, Known]) -> None:
     """Give aliases the axes of what they stand for, and the other way round."""
     for alias in list(graph.aliases.values()) * 2:  # twice, for aliases of aliases
@@ -198,3 +183,7 @@ def _shown(axes: list[str | None]) -> str:
 
 def _plain(annotation: Any) -> str:
     return getattr(annotation, "__name__", None) or str(annotation)
+
+
+#: What every wiring has to pass.
+CHECKS = (check_defaults, check_annotations, check_reduce, check_iterations, check_ragged)
