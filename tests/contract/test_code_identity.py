@@ -119,6 +119,16 @@ def test_a_table_of_functions_stays_part_of_the_code(load: Load, go: Any) -> Non
         go([load(text % 3).f], {"x": [1, 2]})
 
 
+def test_a_global_that_is_only_read_stays_part_of_the_code(load: Load, go: Any) -> None:
+    text = (
+        "import weft\nRATE = %d\n\n@weft.step('y', mapspec='x[i] -> y[i]')\n"
+        "def f(x):\n    global RATE\n    return RATE * x\n"
+    )
+    go([load(text % 2).f], {"x": [1, 2]})
+    with pytest.raises(weft.RunMismatch, match="RATE"):
+        go([load(text % 3).f], {"x": [1, 2]})
+
+
 MODULE = """
 import weft
 from edited_helpers import scale

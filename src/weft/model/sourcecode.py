@@ -213,20 +213,27 @@ def constant_text(value: Any) -> str:
 
 
 def names_changed(node: ast.AST) -> tuple[set[str], set[str]]:
-    """Names that a definition declares global or nonlocal, and those of containers that it changes.
+    """Names that a definition assigns as global or nonlocal, and those of containers that it changes.
 
     The second are dotted, as in ``CALLS.append(x)`` or ``helpers.COUNT[x] += 1``; they may be local ones.
     """
     declared: set[str] = set()
+    assigned: set[str] = set()
     containers: set[str] = set()
     for part in ast.walk(node):
         if isinstance(part, ast.Global | ast.Nonlocal):
             declared.update(part.names)
+        elif isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
+            assigned.add(part.id)
+        elif isinstance(part, _DEFINITIONS):
+            assigned.add(part.name)
+        elif isinstance(part, ast.alias):
+            assigned.add(part.asname or part.name.partition(".")[0])
         elif (isinstance(part, ast.Subscript) and not isinstance(part.ctx, ast.Load)) or (
             isinstance(part, ast.Attribute) and part.attr in _CHANGING
         ):
             containers.add(".".join(dotted(part.value)))
-    return declared, containers
+    return declared & assigned, containers
 
 
 def only_annotated(node: ast.AST) -> set[str]:
