@@ -129,6 +129,24 @@ def test_a_global_that_is_only_read_stays_part_of_the_code(load: Load, go: Any) 
         go([load(text % 3).f], {"x": [1, 2]})
 
 
+def test_what_is_asked_for_by_name_of_a_module_is_part_of_the_code(load: Load, go: Any) -> None:
+    helpers = (
+        "CALLS = []\n\ndef one(x):\n    CALLS.append(x)\n    return inner(x)\n\n"
+        "def inner(x):\n    return %d * x\n"
+    )
+    text = (
+        "import edited_helpers\nimport weft\n\n@weft.step('y', mapspec='x[i] -> y[i]')\n"
+        "def f(x, kind):\n    return getattr(edited_helpers, kind)(x)\n"
+    )
+    inputs = {"x": [1, 2], "kind": "one"}
+    load(helpers % 2, "edited_helpers")
+    go([load(text).f], inputs)
+    go([load(text).f], inputs)
+    load(helpers % 3, "edited_helpers")
+    with pytest.raises(weft.RunMismatch, match="inner"):
+        go([load(text).f], inputs)
+
+
 MODULE = """
 import weft
 from edited_helpers import scale

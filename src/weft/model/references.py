@@ -62,7 +62,21 @@ def reads_of(code: types.CodeType, namespace: Mapping[str, Any], closure: Refere
         elif not free and root in namespace and root not in _OF_EVERY_MODULE:
             label = f"{namespace.get('__name__', '?')}.{root}"
             found |= _attributes(root, Reference(namespace[root], label), attributes)
+    for name, reference in list(found.items()):
+        if isinstance(reference.value, types.ModuleType):
+            found |= _by_name(name, reference.value)
     return found
+
+
+def _by_name(name: str, module: types.ModuleType) -> References:
+    """What may be asked for by name, as in ``getattr(models, kind)``, of a project's module that is read."""
+    if not is_project_module(module.__name__):
+        return {}
+    return {
+        f"{name}.{attribute}": Reference(value, f"{module.__name__}.{attribute}")
+        for attribute, value in vars(module).items()
+        if attribute not in _OF_EVERY_MODULE and callable(value)
+    }
 
 
 def _attributes(name: str, reference: Reference, attributes: Iterable[str]) -> References:
