@@ -147,6 +147,18 @@ def test_what_is_asked_for_by_name_of_a_module_is_part_of_the_code(load: Load, g
         go([load(text).f], inputs)
 
 
+def test_implementations_by_type_are_part_of_the_code(load: Load, go: Any) -> None:
+    text = (
+        "import functools\nimport weft\n\n@functools.singledispatch\ndef size(x):\n    return 0\n\n"
+        "@size.register\ndef _(x: int):\n    return %d * x\n\n"
+        "@weft.step('y', mapspec='x[i] -> y[i]')\ndef f(x):\n    return size(x)\n"
+    )
+    go([load(text % 2).f], {"x": [1, 2]})
+    go([load(text % 2).f], {"x": [1, 2]})
+    with pytest.raises(weft.RunMismatch, match="code of"):
+        go([load(text % 3).f], {"x": [1, 2]})
+
+
 MODULE = """
 import weft
 from edited_helpers import scale

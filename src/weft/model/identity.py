@@ -168,6 +168,11 @@ def _describe_function(function: types.FunctionType) -> tuple[str, References]:
     if not is_project(function):
         # A library's wrapper matters for the functions of the project that it holds.
         held = {key: reference for key, reference in references.items() if callable(reference.value)}
+        registered = vars(function).get("registry")
+        if isinstance(registered, types.MappingProxyType):  # as functools.singledispatch has it
+            for kind, one in registered.items():
+                key = f"registered {getattr(kind, '__qualname__', kind)}"
+                held[key] = Reference(one, f"{name}.{key}")
         return f"external {library_name(namespace.get('__name__'))} {code.co_qualname}", held
     defaults: dict[Any, Any] = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
     for key, value in defaults.items():
