@@ -111,6 +111,26 @@ def test_more_iterations_go_on_where_the_last_ones_ended(tmp_path: Path) -> None
     assert calls.take() == []
 
 
+@pytest.mark.parametrize("fewer", [3, 2, 1])
+def test_fewer_iterations_than_were_skipped_are_complete(fewer: int, tmp_path: Path) -> None:
+    def rounds(n: int) -> weft.Pipeline:
+        body = [
+            weft.step("u")(lambda state: state + 1),
+            weft.step("point", mapspec="... -> point[p]")(lambda u: [u, u]),
+            weft.step("value", mapspec="point[p] -> value[p]")(lambda point: point),
+            weft.step("enough")(lambda u, value: True),
+        ]
+        loop = weft.Loop(body, n_iterations=n, name="t", carry={"state": "u"}, until="enough")
+        return weft.Pipeline([loop])
+
+    for n in (4, fewer):
+        run = rounds(n).run({"state": 1}, run_dir=tmp_path / "run", progress=False)
+    counts = {"u": fewer, "point": fewer, "value": 2, "enough": fewer}
+    for found in (run, weft.open_run(tmp_path / "run")):
+        assert found.ok and found["u"].tolist() == [2] and found["value"].tolist() == [[2, 2]]
+        assert {step: count["done"] + count["skipped"] for step, count in found.status.items()} == counts
+
+
 def test_a_name_that_the_body_makes_itself_is_carried_without_a_word() -> None:
     double = weft.step("x", name="double")(lambda x: 2 * x)
     pipe = weft.Pipeline([weft.Loop([double], n_iterations=3), weft.step("y")(lambda x: x + 1)])

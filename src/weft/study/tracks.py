@@ -318,12 +318,16 @@ class Track:
             place = self.first.axes.index(loop.name)
             later = [slice(index, index + 1) for index in block]
             later[place] = slice(block[place] + 1, grid.counts[place])
+            picked = self.selection[place]
+            wanted = None if picked is None else set(picked.tolist())
             for other in grid.numbers(later):
                 if not self.settled[other] and other not in self.out:
                     self.settled[other] = True
                     self.n_settled += 1
                     self.ended.append(other)
-                    self._skipped(other, len(local))  # as many: a block has one position along that axis
+                    # A block has one position along that axis: as many, or none, if fewer are asked for now.
+                    asked = wanted is None or grid.at(other)[place] in wanted
+                    self._skipped(other, len(local) if asked else 0)
                     for step in self.steps:
                         if self.counted.get((step.name, other)):
                             self._counted(step.name, other, 0)
