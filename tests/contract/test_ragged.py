@@ -141,6 +141,24 @@ def test_a_sweep_in_front() -> None:
     assert swept["row"].tolist() == [[(2, 1.0), (1, 0.0)], [(2, 10.0), (1, 0.0)]]
 
 
+@pytest.mark.parametrize("form", [None, np.ndarray, list, Iterator[int]])
+def test_empty_rows_are_rows_of_what_each_setting_takes_whole(form: Any) -> None:
+    def table(x: Any) -> list[Any]:
+        if form is np.ndarray or form is None:
+            return [[v for v in row if v is not None] for row in x.tolist()]
+        return list(x)
+
+    if form is not None:
+        table.__annotations__["x"] = form
+    times = weft.step("x", mapspec="n[j] -> x[j, i?]")(lambda n, k: [k * i for i in range(n)])
+    lengths, factors = [0, 3, 1, 0, 2, 0], [1, 10]
+    run = weft.Pipeline([times, weft.Step(table, "table")])
+    found = run.run({"n": lengths}, sweep=weft.grid(k=factors), backend="sequential")["table"]
+    rows = [[[k * i for i in range(n)] for n in lengths] for k in factors]
+    flat = form == Iterator[int]
+    assert list(found) == ([[v for row in each for v in row] for each in rows] if flat else rows)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_loop_that_makes_more_rows_each_time(backend: str, tmp_path: Path) -> None:
     loop = weft.Loop(

@@ -144,9 +144,10 @@ def reach(
         return tuple(slice(None) for _ in free)
     there = ~gone.reshape(mesh[0].shape)
     ends = []
-    for place in range(len(free)):
+    for place, axis in enumerate(free):
         others = tuple(p for p in range(len(free)) if p != place)
-        ends.append(slice(0, int(there.any(axis=others).sum())))
+        # A position of an even axis stays, however empty its row is.
+        ends.append(slice(0, int(there.any(axis=others).sum())) if uneven(study, axis) else slice(None))
     return tuple(ends)
 
 
