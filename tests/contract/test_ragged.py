@@ -228,3 +228,28 @@ def test_a_sweep_over_a_loop_that_makes_more_rows_each_time(tmp_path: Path) -> N
     run = pipe.run({"x": [1, 2]}, sweep=weft.grid(p=[1, 2]), run_dir=tmp_path / "r")
     assert run["total"].tolist() == [[3, 5, 7], [5, 21, 277]] and run["least"].tolist() == [3, 5]
     assert run.ok
+
+
+def rounds(rows: list[list[int]], until: str | None = None, **options: Any) -> weft.Run:
+    """A loop whose body opens rows of the lengths given for each round, from what the round before made."""
+    cells = weft.step("x", mapspec="j[j] -> x[j, i?]")(lambda j, turn, s: list(range(rows[turn][j])))
+    more = weft.step("y", mapspec="x[j, i] -> y[j, i]")(lambda x: x + 1)
+    each = weft.step("row", mapspec="y[j, :] -> row[j]")(lambda y: (len(y), str(y.dtype), y.sum()))
+    add = weft.step("new")(lambda y, s, k: s + k * int(y.sum() or 0))
+    enough = weft.step("enough")(lambda new, turn: turn == len(rows) - 1)
+    loop = weft.Loop([cells, more, each, add, enough], len(rows), "turn", until, {"s": "new"}, collect=["y"])
+    history = weft.step("history")(
+        lambda y: [[[v for v in r if v is not None] for r in t] for t in y.tolist()]
+    )
+    inputs = {"j": list(range(len(rows[0]))), "s": 0}
+    return weft.Pipeline([loop, history]).run(inputs, backend="sequential", progress=False, **options)
+
+
+def made(rows: list[list[int]]) -> list[list[list[int]]]:
+    return [[list(range(1, n + 1)) for n in turn] for turn in rows]
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [0, 0], [0, 1]], [[2, 1], [1, 1], [0, 0]]])
+def test_rounds_without_a_cell_are_in_the_history_of_each_setting(rows: list[list[int]]) -> None:
+    run = rounds(rows, until="enough", sweep=weft.grid(k=[1, 2]))
+    assert run.ok and list(run["history"]) == [made(rows)] * 2

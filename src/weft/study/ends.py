@@ -142,11 +142,13 @@ def reach(
     gone = absent(study, name, at, n)
     if gone is None:
         return tuple(slice(None) for _ in free)
-    there = ~gone.reshape(mesh[0].shape)
+    over = skipped(study, study.graph.axes.get(name, ()), at, n)
+    ran = np.ones(n, bool) if over is None else np.broadcast_to(~over, (n,))
     ends = []
     for place, axis in enumerate(free):
         others = tuple(p for p in range(len(free)) if p != place)
-        # A position of an even axis stays, however empty its row is.
+        # A position of an even axis, and an iteration that ran, stays, however empty its row is.
+        there = (ran if axis in study.graph.loops else ~gone).reshape(mesh[0].shape)
         ends.append(slice(0, int(there.any(axis=others).sum())) if uneven(study, axis) else slice(None))
     return tuple(ends)
 
