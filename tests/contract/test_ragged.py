@@ -253,3 +253,11 @@ def made(rows: list[list[int]]) -> list[list[list[int]]]:
 def test_rounds_without_a_cell_are_in_the_history_of_each_setting(rows: list[list[int]]) -> None:
     run = rounds(rows, until="enough", sweep=weft.grid(k=[1, 2]))
     assert run.ok and list(run["history"]) == [made(rows)] * 2
+
+
+@pytest.mark.parametrize("rows", [[[0, 0], [1, 2]], [[0], [0], [3]], [[0, 0], [0, 0]]])
+def test_a_loop_goes_on_after_a_round_without_a_cell(rows: list[list[int]], tmp_path: Path) -> None:
+    run = rounds(rows, sweep=weft.grid(k=[1]), run_dir=tmp_path / "r")
+    assert run.ok and list(run["history"]) == [made(rows)]
+    sums = np.cumsum([sum(map(sum, turn)) for turn in made(rows)])
+    assert run["new"].tolist() == [sums.tolist()]

@@ -129,7 +129,8 @@ class Study:
             for axis, length in zip(step.opened, inner.get(output, ()), strict=False):
                 known = self.axes[axis]
                 if axis == step.ragged:
-                    longer |= self._widen(axis, length)
+                    # What waits for the rows of an iteration waits for a block, also if all are empty.
+                    longer |= self._widen(axis, max(1, length) if step.loops else length)
                 elif known.size is None:
                     self.axes[axis] = Axis(axis, length, None, step.name)
                     self.axes |= coarsened(self.axes, self.graph.coarse)
