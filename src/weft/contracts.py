@@ -36,6 +36,28 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class Count:
+    """Elements of a step by state; `total` is None while its shape is unknown."""
+
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    blocked: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """Elements of which nothing more will come."""
+        return self.done + self.failed + self.blocked + self.skipped
+
+    @property
+    def open(self) -> int | None:
+        """Elements of which something may come; None while nobody knows how many there are."""
+        return None if self.total is None else max(0, self.total - self.settled)
+
+
 class Backend(Protocol):
     """Where jobs run: anything that can make a `concurrent.futures.Executor`.
 

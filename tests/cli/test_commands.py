@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 
 import weft as library
-from weft.cli.commands import _COMMANDS
+from weft.cli.commands import cli
 
 Weft = Callable[..., Result]
 Program = Callable[..., "subprocess.Popen[str]"]
@@ -35,7 +35,7 @@ def failed(study: str, weft: Weft, tmp_path: Path) -> str:
 
 def test_help_lists_every_command_and_imports_none(weft: Weft) -> None:
     text = weft("--help").output
-    assert all(f"\n  {name} " in text for name in _COMMANDS)
+    assert all(f"\n  {name} " in text for name in cli.commands)
     code = "import sys; from weft.cli import main; sys.argv[1:] = ['--help']\n"
     code += "try: main()\nfinally: print(*sys.modules)"
     told = subprocess.run(
@@ -44,10 +44,11 @@ def test_help_lists_every_command_and_imports_none(weft: Weft) -> None:
     assert not {"weft.pipeline", "rich", "pandas", "loky", "numpy"} & set(told.stdout.split())
 
 
-@pytest.mark.parametrize("name", list(_COMMANDS))
+@pytest.mark.parametrize("name", list(cli.commands))
 def test_every_command_has_help(weft: Weft, name: str) -> None:
     text = " ".join(weft(name, "--help").output.split())
-    assert _COMMANDS[name][1].split()[0] in text and "--help" in text
+    told = cli.commands[name].help
+    assert told and told.split()[0] in text and "--help" in text
 
 
 def test_run_shows_what_came_out(study: str, weft: Weft) -> None:
@@ -182,11 +183,9 @@ def test_graph_of_a_file_and_of_a_run(study: str, weft: Weft, failed: str) -> No
     assert weft("graph", failed, "--kind", "mermaid").stdout.startswith("flowchart")
 
 
-def test_backends_and_completion(weft: Weft) -> None:
+def test_backends(weft: Weft) -> None:
     assert "loky" in weft("backends").stdout
     assert json.loads(weft("backends", "--json").stdout)["sequential"]["available"] is True
-    for shell in ("bash", "zsh", "fish"):
-        assert "_WEFT_COMPLETE" in weft("completion", shell).stdout
 
 
 @pytest.fixture

@@ -46,16 +46,16 @@ def test_lines_tell_start_progress_failures_and_end(
 ) -> None:
     tally, lines = Tally(), Lines()
     tally(STARTED)
-    lines.begin(tally)
+    lines.show(tally, 100.0)
     tally(Event("job-sent", 100.0, "f", {"n": 5, "token": "t"}))
     data = {"n": 5, "seconds": 1.0, "worker": "h:1", "token": "t", "counts": {"f": count(4, 1)}}
     tally(Event("job-ended", 105.0, "f", data))
     tally(failure(3))
     for now in (105.0, 106.0, 109.0, 110.0, 111.0):
         tally.sample(now)
-        lines.refresh(tally, now)
+        lines.show(tally, now)
     tally(Event("run-ended", 112.0, "", {"counts": {"f": count(9, 1), "g": count(0, 0, 2, 2)}}))
-    lines.end(tally)
+    lines.show(tally, 112.0, ended=True)
     told = [line[9:] for line in capsys.readouterr().err.splitlines() if line[:2].isdigit()]
     assert told == [
         "demo: 2 steps in memory: f, g",
@@ -82,7 +82,7 @@ def test_lines_show_the_first_traceback_and_ten_failures(
     tally(STARTED)
     for n in range(30):
         tally(failure(n))
-        lines.refresh(tally, 101.0)
+        lines.show(tally, 101.0)
     text = capsys.readouterr().err
     assert text.count("Traceback") == 1 and "Traceback 0" in text
     assert text.count("failed at") == 10 and text.count("more elements fail") == 1
@@ -92,7 +92,7 @@ def test_lines_go_to_the_logger_where_there_is_one(caplog: pytest.LogCaptureFixt
     tally = Tally()
     tally(STARTED)
     with caplog.at_level(logging.INFO, "weft"):
-        Lines().begin(tally)
+        Lines().show(tally, 100.0)
     assert caplog.messages == ["demo: 2 steps in memory: f, g"]
 
 
@@ -103,15 +103,10 @@ class Recorder:
         self.calls: list[str] = []
         self.refreshed = threading.Event()
 
-    def begin(self, tally: Tally) -> None:
-        self.calls.append("begin")
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        self.calls.append("refresh")
-        self.refreshed.set()
-
-    def end(self, tally: Tally) -> None:
-        self.calls.append("end")
+    def show(self, tally: Tally, now: float, ended: bool = False) -> None:
+        self.calls.append("end" if ended else "show")
+        if len(self.calls) > 1:
+            self.refreshed.set()
 
 
 def test_a_display_is_kept_fresh_without_events() -> None:
@@ -121,7 +116,7 @@ def test_a_display_is_kept_fresh_without_events() -> None:
     assert shown.refreshed.wait(10)
     progress(Event("run-ended", 101.0, "", {"counts": {}}))
     progress.close()
-    assert shown.calls[0] == "begin" and shown.calls[-1] == "end" and shown.calls.count("end") == 1
+    assert shown.calls[0] == "show" and shown.calls[-1] == "end" and shown.calls.count("end") == 1
 
 
 def test_auto_shows_nothing_of_a_short_run() -> None:
@@ -227,11 +222,11 @@ def test_a_notebook_gets_a_table_that_is_updated(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "IPython.display", part)  # type: ignore[misc]
     tally, here = Tally(), display_here()
     tally(STARTED)
-    here.begin(tally)
+    here.show(tally, 100.0)
     tally(failure(1))
-    here.refresh(tally, 101.0)
+    here.show(tally, 101.0)
     tally(Event("run-ended", 112.0, "", {"counts": {"f": count(9, 1), "g": count(2, total=2)}}))
-    here.end(tally)
+    here.show(tally, 112.0, ended=True)
     assert shown[0].startswith("<pre>") and "demo" in shown[0]
     assert "Traceback 1" in shown[1]
     assert "9/10" in shown[2] and "1 failed" in shown[2]

@@ -29,13 +29,13 @@ def test_events_become_states() -> None:
     tally(ended(102.0, 4, failed=1))
     assert tally.under_way == {}
     state = tally.steps["f"]
-    assert (state.done, state.failed, state.total, state.complete) == (4, 1, 10, False)
+    assert (state.done, state.failed, state.total, state.open) == (4, 1, 10, 5)
     assert tally.workers["host:1"].n == 5
     tally(Event("element-failed", 102.0, "f", {"message": "bad", "traceback": "Traceback"}))
     tally(Event("worker-died", 103.0, "f", {"token": "t"}))
-    assert tally.failures == [("bad", "Traceback")] and "died" in tally.notes[0]
+    assert [kind for kind, _ in tally.news()] == ["traceback", "failure", "note"] and not tally.news()
     tally(Event("run-ended", 104.0, "", {"counts": {"f": counts(9, failed=1), "g": counts(0, 1, blocked=1)}}))
-    assert tally.ended == 104.0 and all(s.complete for s in tally.steps.values())
+    assert tally.ended == 104.0 and all(s.open == 0 for s in tally.steps.values())
 
 
 def test_what_was_done_before_does_not_count_as_speed() -> None:

@@ -9,11 +9,11 @@ import click
 from weft.cli.shown import json_option, show
 
 
-@click.group(help="Show the cache of steps with cache=True, or clear it.", invoke_without_command=True)
+@click.group(invoke_without_command=True)
 @json_option
 @click.pass_context
 def cache(ctx: click.Context, as_json: bool) -> None:
-    """Place, size, and a row for each step."""
+    """Show the cache of steps with cache=True, or clear it."""
     if ctx.invoked_subcommand is not None:
         return
     from weft.store.cache import Cache
@@ -31,30 +31,26 @@ def cache(ctx: click.Context, as_json: bool) -> None:
     told = {
         "folder": found.folder, "entries": entries, "bytes": size, "limit": found.limit, "steps": list(rows)
     }  # fmt: skip
-    if as_json:
-        show(told, True)
-        return
-    click.echo(f"{found.folder}: {_counted(entries)}, {_amount(size)} of at most {_amount(found.limit)}")
+    text = f"{found.folder}: {_counted(entries)}, {_amount(size)} of at most {_amount(found.limit)}"
     if rows:
-        click.echo(Table({**row, "bytes": _amount(row["bytes"]), "last_used": _when(row)} for row in rows))
+        text += f"\n{Table({**row, 'bytes': _amount(row['bytes'])} for row in rows)}"
+    show(told if as_json else text, as_json)
 
 
-@cache.command(help="Remove entries: all, or those of a step, or those not used for some time.")
+@cache.command()
 @click.option("--step", help="Only those of the step of this name.")
 @click.option("--older-than", metavar="TIME", help="Only those not used for so long: 30d, 12h.")
 @json_option
 def clear(step: str | None, older_than: str | None, as_json: bool) -> None:
-    """Remove entries; what runs at the same time computes anew."""
+    """Remove entries: all, or those of a step, or those not used for some time."""
     from weft.model.resources import seconds_of
     from weft.store.cache import Cache
 
     seconds = seconds_of("--older-than", older_than) if older_than is not None else 0
     removed = Cache.of_environment().clear(step, seconds)
     size = sum(file.size for file in removed)
-    if as_json:
-        show({"removed": len(removed), "bytes": size}, True)
-    else:
-        click.echo(f"removed: {_counted(len(removed))}, {_amount(size)}")
+    text = f"removed: {_counted(len(removed))}, {_amount(size)}"
+    show({"removed": len(removed), "bytes": size} if as_json else text, as_json)
 
 
 def _counted(entries: int) -> str:
@@ -66,9 +62,3 @@ def _amount(size: float) -> str:
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]
     return f"{size:.4g} {units[0]}"
-
-
-def _when(row: dict[str, Any]) -> str:
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(row["last_used"]))

@@ -1,54 +1,21 @@
-"""The program and its list of commands; each lives in a module that is imported when it is called."""
+"""The program: its commands, and what becomes of errors."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 import traceback as tracebacks
 from typing import Any
 
 import click
 
+from weft.cli import caching, keeping, looking, working
 from weft.errors import StepError, WeftError
 
-# Where each command is, and what the list of commands says of it, so that the list imports none of them.
-_COMMANDS = {
-    "run": ("working", "Run a pipeline, or go on with what the run directory holds."),
-    "plan": ("working", "Show what a run would do; computes nothing."),
-    "resume": ("working", "Go on with a run: what is open and what failed."),
-    "retry": ("working", "Run failed elements again."),
-    "cancel": ("working", "Stop a run: what is running ends and is kept."),
-    "status": ("looking", "Show how far a run is."),
-    "watch": ("looking", "Follow a run until it ends; Ctrl-C leaves the run alone."),
-    "errors": ("looking", "Show the elements that failed, and why."),
-    "logs": ("looking", "Show what a step printed and logged."),
-    "history": ("looking", "Show what was changed in a run, and when."),
-    "graph": ("looking", "Draw the wiring of a pipeline or a run."),
-    "export": ("keeping", "Write results as a table (csv, parquet) or labelled arrays (zarr)."),
-    "verify": ("keeping", "Check every file of a run against its checksum."),
-    "gc": ("keeping", "Remove results that nothing refers to any more."),
-    "cache": ("caching", "Show the cache of steps with cache=True, or clear it."),
-    "backends": ("looking", "List where jobs can run."),
-    "demo": ("keeping", "Run a real study, kill it on the way, and see it resume."),
-    "completion": ("keeping", "Print the script that completes weft's commands in a shell."),
-}  # fmt: skip
 
-
-class Commands(click.Group):
-    """Commands imported when called; errors of weft become one message and an exit status."""
+class Program(click.Group):
+    """Errors of weft become one message and an exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        found: click.Command = getattr(importlib.import_module(f"weft.cli.{_COMMANDS[name][0]}"), name)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, told) for name, (_, told) in _COMMANDS.items()])
+        return list(self.commands)  # as they are needed, not by the alphabet
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # --traceback may stand anywhere: who wants it has just typed the rest.
@@ -59,8 +26,8 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from weft.model.step import nearest
 
-        if args and args[0] not in _COMMANDS:
-            ctx.fail(f"There is no command {args[0]!r}.{nearest(args[0], _COMMANDS)} See weft --help.")
+        if args and args[0] not in self.commands:
+            ctx.fail(f"There is no command {args[0]!r}.{nearest(args[0], self.commands)} See weft --help.")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -80,7 +47,7 @@ def _told(ctx: click.Context, message: str) -> None:
     click.echo(f"weft: {message}", err=True)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="weft")
 @click.option("--traceback", is_flag=True, help="Show where an error came from; may stand anywhere.")
 def cli(traceback: bool) -> None:
@@ -95,7 +62,9 @@ def cli(traceback: bool) -> None:
     """  # noqa: D301 (click reads the backspace as "leave this paragraph as it is")
 
 
-def done(ok: bool) -> None:
-    """End with status 1 unless all is well."""
-    if not ok:
-        sys.exit(1)
+for _command in (
+    working.run, working.plan, working.resume, working.retry, working.cancel,
+    looking.status, looking.watch, looking.errors, looking.logs, looking.history, looking.graph,
+    keeping.export, keeping.verify, keeping.gc, caching.cache, looking.backends, keeping.demo,
+):  # fmt: skip
+    cli.add_command(_command)

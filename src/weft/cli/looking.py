@@ -3,81 +3,43 @@
 from __future__ import annotations
 
 import os
-import time
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from weft.cli.commands import done
-from weft.cli.shown import json_option, show
-
-if TYPE_CHECKING:
-    from weft.views.progress import Display
-
-_POLL = 1.0
+from weft.cli.shown import done, json_option, opened, run_dir_argument, show
 
 
-@click.command(help="Show how far a run is.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @json_option
 def status(run_dir: str, as_json: bool) -> None:
     """Show how far a run is."""
-    from weft.run.run import open_run
-
-    found = open_run(run_dir)
-    now = found.status
-    told = {"name": found.name, "path": found.path, "state": now.state, "steps": now}
+    run = opened(run_dir)
+    now = run.status
+    told = {"name": run.name, "path": run.path, "state": now.state, "steps": now}
     show(told if as_json else now, as_json)
 
 
-@click.command(help="Follow a run until it ends; Ctrl-C leaves the run alone.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 def watch(run_dir: str) -> None:
-    """Follow a run."""
-    from weft.run.run import open_run
-    from weft.views.progress import display_here
+    """Follow a run until it ends; Ctrl-C leaves the run alone."""
+    from weft.views.progress import follow
 
-    found = open_run(run_dir)
-    if found.status.state == "running":
-        follow(found, display_here())
-    now = found.status
+    run = opened(run_dir)
+    follow(run)
+    now = run.status
     click.echo(now)
     done(now.state == "complete")
 
 
-def follow(found: Any, display: Display, poll: float = _POLL) -> None:
-    """Show a run that another process drives, until it ends."""
-    from weft.views.tally import Tally
-
-    tally = Tally()
-    tally.name, tally.path, tally.started = found.name, found.path, time.time()
-    now = found.status
-    tally.count(now)
-    for state in tally.steps.values():
-        if not state.complete:
-            state.samples.append((tally.started, state.done + state.failed))
-    display.begin(tally)
-    try:
-        while now.state == "running":
-            time.sleep(poll)
-            now = found.status
-            tally.count(now)
-            tally.sample(time.time())
-            display.refresh(tally, time.time())
-    finally:
-        tally.ended = time.time()
-        display.end(tally)
-
-
-@click.command(help="Show the elements that failed, and why.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @click.option("--full", is_flag=True, help="With the traceback of each.")
 @json_option
 def errors(run_dir: str, full: bool, as_json: bool) -> None:
-    """Show the elements that failed."""
-    from weft.run.run import open_run
-
-    found = open_run(run_dir).errors
+    """Show the elements that failed, and why."""
+    found = opened(run_dir).errors
     if as_json:
         show([{**error.row(), **({"traceback": error.traceback} if full else {})} for error in found], True)
         return
@@ -87,37 +49,33 @@ def errors(run_dir: str, full: bool, as_json: bool) -> None:
         click.echo("No element failed.")
 
 
-@click.command(help="Show what a step printed and logged: all of it, or of positions such as i=3.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @click.argument("step")
 @click.argument("where", nargs=-1, metavar="[AXIS=POSITION]...")
 def logs(run_dir: str, step: str, where: tuple[str, ...]) -> None:
-    """Show what a step printed."""
+    """Show what a step printed and logged: all of it, or of positions such as i=3."""
     from weft.cli.given import values
-    from weft.run.run import open_run
 
-    click.echo(open_run(run_dir).logs(step, **values(where)))
+    click.echo(opened(run_dir).logs(step, **values(where)))
 
 
-@click.command(help="Show what was changed in a run, and when.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @json_option
 def history(run_dir: str, as_json: bool) -> None:
-    """Show what was changed."""
-    from weft.run.run import open_run
-
-    show(open_run(run_dir).history(), as_json)
+    """Show what was changed in a run, and when."""
+    show(opened(run_dir).history(), as_json)
 
 
-@click.command(help="Draw the wiring of a pipeline (FILE.py:PIPE), a study (YAML) or a run (its directory).")
+@click.command()
 @click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml|RUN_DIR")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--kind", type=click.Choice(["text", "mermaid", "html"]), default="text", show_default=True)
 def graph(target: str, overrides: tuple[str, ...], kind: str) -> None:
-    """Draw the wiring."""
-    from weft.plan.drawing import draw
-
+    """Draw the wiring of a pipeline (FILE.py:PIPE), a study (YAML) or a run (its directory)."""
     if os.path.isdir(target):
+        from weft.plan.drawing import draw
         from weft.store.fs import current
         from weft.study.opening import absolute, load_study
 
@@ -128,7 +86,7 @@ def graph(target: str, overrides: tuple[str, ...], kind: str) -> None:
     click.echo(study(target, overrides).pipeline.draw(kind))
 
 
-@click.command(help="List where jobs can run.")
+@click.command()
 @json_option
 def backends(as_json: bool) -> None:
     """List where jobs can run."""

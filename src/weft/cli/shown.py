@@ -1,16 +1,35 @@
-"""What commands print: text for people, JSON for programs."""
+"""What commands share: opening a run, and what they print: text for people, JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
+if TYPE_CHECKING:
+    from weft.run.run import Run
+
+# What is large is imported when a command is called: the list of commands needs none of it.
+
+run_dir_argument = click.argument("run_dir")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
+
+
+def opened(run_dir: str) -> Run:
+    """The run in a directory."""
+    from weft.run.run import open_run
+
+    return open_run(run_dir)
+
+
+def done(ok: bool) -> None:
+    """End with status 1 unless all is well."""
+    if not ok:
+        sys.exit(1)
 
 
 def show(value: Any, as_json: bool) -> None:
@@ -20,13 +39,13 @@ def show(value: Any, as_json: bool) -> None:
 
 def plain(value: Any) -> Any:
     """A value in the types of JSON; what has no such form as its text."""
+    import numpy as np
+
     if isinstance(value, (str, int, bool)) or value is None:
         return value
     if isinstance(value, float):
         return value if np.isfinite(value) else str(value)
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.generic, np.ndarray)):
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}

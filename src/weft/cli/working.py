@@ -8,13 +8,29 @@ from typing import Any
 
 import click
 
-from weft.cli.commands import done
-from weft.cli.shown import json_option, show
+from weft.cli.shown import done, json_option, opened, run_dir_argument, show
 from weft.errors import StepError
 
-_ERROR = click.Choice(["stop", "cancel", "continue"])
-_CHANGE = click.Choice(["error", "rerun", "keep", "replace"])
-_OPTIONS = [
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _together(*parts: Decorator) -> Decorator:
+    """Arguments and options that commands share, in this order."""
+    return lambda function: functools.reduce(lambda decorated, part: part(decorated), parts[::-1], function)
+
+
+_on_change = click.option(
+    "--on-change", type=click.Choice(["error", "rerun", "keep", "replace"]), help="By default error."
+)
+_quiet = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+_driven = _together(
+    click.option("--backend", "-b", help="Where jobs run, by default auto; see weft backends."),
+    click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
+    click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]), help="By default stop."),
+)
+_planned = _together(
+    click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml"),
+    click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]..."),
     click.option(
         "--sweep",
         multiple=True,
@@ -24,34 +40,13 @@ _OPTIONS = [
         "the first outermost.",
     ),
     click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. None: in memory."),
-    click.option("--backend", "-b", help="Where jobs run, by default auto; see weft backends."),
-    click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
     click.option("--output", "outputs", multiple=True, help="Make only this; may be repeated."),
     click.option("--force", multiple=True, help="STEP, STEP+ (and all that follows) or all."),
-    click.option("--on-error", type=_ERROR, help="By default stop."),
-    click.option("--on-change", type=_CHANGE, help="By default error."),
     click.option("--block-size", type=int, help="Elements per block."),
     click.option("--seed", type=int, help="Root of every random stream."),
-]
-
-
-_AGAIN = [
-    click.option("--backend", "-b", help="Where jobs run; see weft backends."),
-    click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
-    click.option("--on-error", type=_ERROR),
-    click.option("--quiet", "-q", is_flag=True, help="Show no progress."),
-    json_option,
-]
-
-
-def _run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What run and plan share."""
-    return functools.reduce(lambda f, option: option(f), reversed(_OPTIONS), function)
-
-
-def _again_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What resume and retry share."""
-    return functools.reduce(lambda f, option: option(f), reversed(_AGAIN), function)
+    _on_change,
+    _driven,
+)
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -67,24 +62,18 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-_TARGET = click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml")
-_INPUTS = click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]...")
-_VALUES = (
-    "Of a pipeline in a Python file, NAME is an input; VALUE is a Python literal, range(...), text, or "
-    "@FILE, which reads a .json, .csv or .npy file. Of a YAML file, NAME is a key (run.n_jobs=2, "
-    "steps.fit.retries=3) or an input, and VALUE is YAML, range(...) or @FILE. Options win over what the "
-    "file says."
-)
-
-
-@click.command(help="Run a pipeline, or go on with what the run directory holds.\n\n" + _VALUES)
-@_TARGET
-@_INPUTS
-@_run_options
-@click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+@click.command()
+@_planned
+@_quiet
 @json_option
 def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **given: Any) -> None:
-    """Run, or go on."""
+    """Run a pipeline, or go on with what the run directory holds.
+
+    Of a pipeline in a Python file, NAME is an input; VALUE is a Python literal, range(...), text, or @FILE,
+    which reads a .json, .csv or .npy file. Of a YAML file, NAME is a key (run.n_jobs=2,
+    steps.fit.retries=3) or an input, and VALUE is YAML, range(...) or @FILE. Options win over what the file
+    says.
+    """
     from weft.cli.given import study
 
     found = study(target, inputs)
@@ -98,13 +87,14 @@ def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **give
     _ended(made, as_json)
 
 
-@click.command(help="Show what a run would do; computes nothing.\n\n" + _VALUES)
-@_TARGET
-@_INPUTS
-@_run_options
+@click.command()
+@_planned
 @json_option
 def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> None:
-    """The same arguments as ``weft run``."""
+    """Show what a run would do; computes nothing.
+
+    Arguments are those of weft run. Of a YAML file NAME is a key, such as run.n_jobs=2, or an input.
+    """
     from weft.cli.given import study
 
     found = study(target, inputs).plan(**_options(given))
@@ -117,8 +107,8 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
     show({"name": found.name, **totals, "steps": found.steps}, True)
 
 
-@click.command(help="Go on with a run: what is open and what failed.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--from",
@@ -126,45 +116,45 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
     metavar="FILE.py:PIPE|STUDY.yaml",
     help="Use its code, and of a YAML file KEY=VALUE; inputs are those of the run.",
 )
-@click.option("--on-change", type=_CHANGE)
-@_again_options
+@_on_change
+@_driven
+@_quiet
+@json_option
 def resume(
     run_dir: str, overrides: tuple[str, ...], source: str | None, quiet: bool, as_json: bool, **given: Any
 ) -> None:
-    """Go on."""
+    """Go on with a run: what is open and what failed."""
     from weft.cli.given import study
-    from weft.run.run import open_run
 
     if overrides and not (source or "").endswith((".yaml", ".yml")):
         raise click.UsageError(f"{overrides[0]} is for a study: --from STUDY.yaml.")
     pipe = study(source, overrides).varied() if source else None
-    found = open_run(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
+    found = opened(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
     _ended(found, as_json)
 
 
-@click.command(help="Run failed elements again: all, or those of a step and positions such as i=3.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 @click.argument("step", required=False)
 @click.argument("where", nargs=-1, metavar="[AXIS=POSITION]...")
-@_again_options
+@_driven
+@_quiet
+@json_option
 def retry(
     run_dir: str, step: str | None, where: tuple[str, ...], quiet: bool, as_json: bool, **given: Any
 ) -> None:
-    """Run failed elements again."""
+    """Run failed elements again: all, or those of a step and positions such as i=3."""
     from weft.cli.given import values
-    from weft.run.run import open_run
 
     chosen = {**_options(given), **values(where)}
-    _ended(open_run(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
+    _ended(opened(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
 
 
-@click.command(help="Stop a run: what is running ends and is kept.")
-@click.argument("run_dir")
+@click.command()
+@run_dir_argument
 def cancel(run_dir: str) -> None:
-    """Stop a run."""
-    from weft.run.run import open_run
-
-    if open_run(run_dir).cancel():
+    """Stop a run: what is running ends and is kept."""
+    if opened(run_dir).cancel():
         click.echo(f"{run_dir} ends as soon as what is running has ended. Go on with: weft resume {run_dir}")
     else:
         click.echo(f"Nobody is working on {run_dir}.")

@@ -163,8 +163,7 @@ class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
         count = survey.counts()[step.name]
         total = "an unknown number" if count.total is None else str(count.total)
         parts = [f"{n} {word}" for n, word in ((count.failed, "failed"), (count.blocked, "blocked")) if n]
-        left = (count.total or 0) - count.done - count.failed - count.blocked - count.skipped
-        parts += [f"{left} not run yet"] if left > 0 or count.total is None else []
+        parts += [f"{count.open or 0} not run yet"] if count.open != 0 else []
         error = Errors(self, survey).first
         cause = f" First cause: {error}." if error is not None else ""
         return MissingResult(

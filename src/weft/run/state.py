@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from weft.contracts import Count
 from weft.engine.blame import located
 from weft.engine.calls import positional
 from weft.engine.failures import brief
@@ -17,7 +18,6 @@ from weft.engine.worker import call_arguments
 from weft.store.commits import Commit, Failure
 from weft.study.arguments import Item
 from weft.study.survey import Survey
-from weft.study.tracks import Count
 from weft.values.table import Table
 
 if TYPE_CHECKING:
@@ -70,16 +70,10 @@ class Status(Mapping[str, dict[str, Any]]):
 
 def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]], live: bool) -> Status:
     """Status from counts by step, and jobs under way: step, elements, and whether a worker has begun."""
-    steps: dict[str, dict[str, Any]] = {}
-    for name, count in counts.items():
-        known = count.total is not None
-        over = count.done + count.failed + count.blocked + count.skipped
-        left = max(0, (count.total or 0) - over) if known else 0
-        steps[name] = {
-            "open": left, "queued": 0, "running": 0, "done": count.done, "failed": count.failed,
-            "blocked": count.blocked, "skipped": count.skipped, "total": count.total,
-            "seconds": count.seconds,
-        }  # fmt: skip
+    steps: dict[str, dict[str, Any]] = {
+        name: {"open": count.open or 0, "queued": 0, "running": 0, **vars(count)}
+        for name, count in counts.items()
+    }
     for name, n, begun in sent:
         if name in steps:
             row = steps[name]
@@ -88,9 +82,7 @@ def status_of(counts: Mapping[str, Count], sent: Iterable[tuple[str, int, bool]]
             row["running" if begun else "queued"] += moved
     if live:
         return Status("running", steps)
-    if all(
-        row["total"] is not None and row["done"] + row["skipped"] == row["total"] for row in steps.values()
-    ):
+    if all(count.done + count.skipped == count.total for count in counts.values()):
         return Status("complete", steps)
     return Status("failed" if any(row["failed"] for row in steps.values()) else "open", steps)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.contracts import Count
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import Group, fuse, needs, unkept
 from weft.store.commits import DONE, FAILED, SKIPPED
@@ -16,7 +17,7 @@ from weft.study.arrays import Assembled
 from weft.study.coarse import in_storage
 from weft.study.ends import positions as all_positions
 from weft.study.study import Study
-from weft.study.tracks import Count, Track
+from weft.study.tracks import Track
 from weft.values.columns import concat
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.contracts import Count
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
 from weft.plan.dataflow import Group, Need, begins, required, unkept
@@ -19,18 +20,6 @@ from weft.study.losses import Losses, States
 from weft.study.pieces import by_signature, in_turn
 from weft.study.study import Study
 from weft.study.validity import valid
-
-
-@dataclass
-class Count:
-    """Elements of a step by state; `total` is None while its shape is unknown."""
-
-    total: int | None = None
-    done: int = 0
-    failed: int = 0
-    blocked: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(eq=False)

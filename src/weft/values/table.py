@@ -8,7 +8,7 @@ from typing import Any
 
 SHOWN = 40
 WIDEST = 60
-MOMENTS = frozenset({"time", "started", "created"})  # columns of seconds since the epoch
+MOMENTS = frozenset({"time", "started", "created", "last_used"})  # columns of seconds since the epoch
 
 
 class Table(list[dict[str, Any]]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from weft.views.tally import News, StepState, Tally, clock, per_second
+from weft.views.tally import StepState, Tally, clock, per_second
 
 MOST_WORKERS = 12
 
@@ -28,58 +27,36 @@ class Live:
             console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True, vertical_overflow="crop",
         )  # fmt: skip
-        self._told = News()
 
-    def begin(self, tally: Tally) -> None:
-        """Start drawing."""
+    def show(self, tally: Tally, now: float, ended: bool = False) -> None:
+        """Draw, and put news above the table; the end stays on the screen."""
         self._live.start()
-        self.refresh(tally, time.time())
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        """Draw, and put news above the table."""
-        self._news(tally)
-        self._live.update(picture(tally, now), refresh=True)
-
-    def end(self, tally: Tally) -> None:
-        """Draw the end; it stays on the screen."""
-        self._news(tally)
-        self._live.update(picture(tally, tally.ended or time.time(), ended=True), refresh=True)
-        self._live.stop()
-
-    def _news(self, tally: Tally) -> None:
-        for line in _styled(self._told.since(tally)):
+        for line in _styled(tally.news()):
             self.console.print(line, soft_wrap=True)
+        self._live.update(picture(tally, now, ended), refresh=True)
+        if ended:
+            self._live.stop()
 
 
 class Notebook:
     """Redraws a table in a notebook's cell, failures above it."""
 
     def __init__(self) -> None:
-        self._told = News()
         self._above: list[Any] = []
         self._handle: Any = None
 
-    def begin(self, tally: Tally) -> None:
-        """Make the place where it is drawn."""
-        from IPython.display import display
+    def show(self, tally: Tally, now: float, ended: bool = False) -> None:
+        """Draw; the end stays in the cell."""
+        from IPython.display import HTML, display
 
-        self._handle = display(self._html(tally, time.time(), False), display_id=True)
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        """Draw."""
-        self._handle.update(self._html(tally, now, False))
-
-    def end(self, tally: Tally) -> None:
-        """Draw the end; it stays in the cell."""
-        self._handle.update(self._html(tally, tally.ended or time.time(), True))
-
-    def _html(self, tally: Tally, now: float, ended: bool) -> Any:
-        from IPython.display import HTML
-
-        self._above += _styled(self._told.since(tally))
+        self._above += _styled(tally.news())
         console = Console(file=io.StringIO(), record=True, width=110, force_jupyter=False)
         console.print(*self._above, picture(tally, now, ended), sep="\n")
-        return HTML(console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+        page = HTML(console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+        if self._handle is None:
+            self._handle = display(page, display_id=True)
+        else:
+            self._handle.update(page)
 
 
 def _styled(news: list[tuple[str, str]]) -> list[Text]:
@@ -106,12 +83,12 @@ def picture(tally: Tally, now: float, ended: bool = False) -> Any:
 def _step(name: str, state: StepState, ended: bool) -> list[Any]:
     total = "?" if state.total is None else f"{state.total:,}"
     mark, style = "·", "dim"
-    if state.complete:
+    if state.open == 0:
         mark, style = ("✓", "green") if state.done + state.skipped == state.total else ("✗", "red")
     elif state.samples and not ended:
         mark, style = "▸", "cyan"
     lost = [f"{n:,} {word}" for n, word in ((state.failed, "failed"), (state.blocked, "blocked")) if n]
-    left = "" if ended or state.complete or state.left() is None else f"{clock(state.left())} left"
+    left = "" if ended or not state.open or state.left() is None else f"{clock(state.left())} left"
     settled = state.settled if state.total else 0
     bar = ProgressBar(state.total or 1, settled, width=24, complete_style="cyan", finished_style=style)
     return [

@@ -6,28 +6,23 @@ import logging
 import sys
 import threading
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from weft.contracts import Event
 from weft.errors import InvalidInput
-from weft.views.tally import News, StepState, Tally, clock, per_second
+from weft.views.tally import StepState, Tally, clock, per_second
 
 PATIENCE = 0.5  # seconds that a run may take before "auto" shows anything
 REFRESH = 0.25
 LINE_EVERY = 10.0
+POLL = 1.0
 
 
 class Display(Protocol):
     """Shows a tally; called from one thread at a time."""
 
-    def begin(self, tally: Tally) -> None:
-        """Start showing."""
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        """Show what changed."""
-
-    def end(self, tally: Tally) -> None:
-        """Show the end, and stop."""
+    def show(self, tally: Tally, now: float, ended: bool = False) -> None:
+        """Show how it is; with `ended` for the last time."""
 
 
 def observer_for(progress: bool | str) -> Progress | None:
@@ -80,7 +75,6 @@ class Progress:
         self._patience, self._display = patience, display
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        self._shown = False
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -94,13 +88,14 @@ class Progress:
     def _draw(self) -> None:
         if self._patience and self._over.wait(self._patience):
             return
-        display = self._display = self._display or display_here()
-        display.begin(self.tally)
-        self._shown = True
+        display = self._display or display_here()
+        display.show(self.tally, time.time())
         while not self._over.wait(REFRESH):
             now = time.time()
             self.tally.sample(now)
-            display.refresh(self.tally, now)
+            display.show(self.tally, now)
+        self.tally.sample(time.time())
+        display.show(self.tally, self.tally.ended or time.time(), ended=True)
 
     def close(self) -> None:
         """Show the end, if anything was shown; may be called again."""
@@ -108,9 +103,23 @@ class Progress:
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.join()
-            if self._shown and self._display is not None:
-                self.tally.sample(time.time())
-                self._display.end(self.tally)
+
+
+def follow(run: Any) -> None:
+    """Show a run that another process drives, until it ends."""
+    progress, now = Progress(0.0), run.status
+    about = {"name": run.name, "path": run.path, "steps": now, "counts": now}
+    progress(Event("run-started", time.time(), data=about))
+    for state in progress.tally.steps.values():
+        if state.open != 0:
+            state.samples.append((progress.tally.started, state.done + state.failed))
+    try:
+        while now.state == "running":
+            time.sleep(POLL)
+            now = run.status
+            progress(Event("tick", time.time(), data={"counts": now}))
+    finally:
+        progress(Event("run-ended", time.time()))
 
 
 class Lines:
@@ -121,35 +130,27 @@ class Lines:
 
     def __init__(self, every: float = LINE_EVERY) -> None:
         self.every = every
-        self._last = 0.0
-        self._told = News()
+        self._last: float | None = None
 
-    def begin(self, tally: Tally) -> None:
-        """Say what was started."""
-        self._last = tally.started
-        where = f" in {tally.path}" if tally.path else " in memory"
-        self._say(logging.INFO, f"{tally.name}: {len(tally.steps)} steps{where}: {', '.join(tally.steps)}")
-
-    def refresh(self, tally: Tally, now: float) -> None:
-        """Say what failed, and every ten seconds how far it is."""
-        self._news(tally)
-        if now - self._last >= self.every:
+    def show(self, tally: Tally, now: float, ended: bool = False) -> None:
+        """Say what was started, what failed, every ten seconds how far it is, and the totals."""
+        if self._last is None:
+            self._last = tally.started
+            where = f" in {tally.path}" if tally.path else " in memory"
+            self._say(
+                logging.INFO, f"{tally.name}: {len(tally.steps)} steps{where}: {', '.join(tally.steps)}"
+            )
+        for kind, text in tally.news():
+            self._say(logging.WARNING if kind == "note" else logging.ERROR, text)
+        if ended:
+            told = "; ".join(_result(name, state) for name, state in tally.steps.items())
+            idle = ", nothing had to run" if tally.idle else ""
+            self._say(logging.INFO, f"{tally.name}: ended after {now - tally.started:.1f} s{idle}: {told}")
+        elif now - self._last >= self.every:
             self._last = now
-            moving = {n: s for n, s in tally.steps.items() if s.samples and not s.complete}
+            moving = {n: s for n, s in tally.steps.items() if s.samples and s.open != 0}
             told = "; ".join(_progress(n, s) for n, s in moving.items())
             self._say(logging.INFO, f"{tally.name}: {told or f'{len(tally.under_way)} jobs under way'}")
-
-    def end(self, tally: Tally) -> None:
-        """Say the totals."""
-        self._news(tally)
-        spent = (tally.ended or time.time()) - tally.started
-        told = "; ".join(_result(name, state) for name, state in tally.steps.items())
-        idle = ", nothing had to run" if tally.idle else ""
-        self._say(logging.INFO, f"{tally.name}: ended after {spent:.1f} s{idle}: {told}")
-
-    def _news(self, tally: Tally) -> None:
-        for kind, text in self._told.since(tally):
-            self._say(logging.WARNING if kind == "note" else logging.ERROR, text)
 
     @staticmethod
     def _say(level: int, text: str) -> None:
@@ -170,11 +171,5 @@ def _progress(name: str, state: StepState) -> str:
 
 
 def _result(name: str, state: StepState) -> str:
-    still = None if state.total is None else state.total - state.settled
-    parts = [
-        (state.failed, "failed"),
-        (state.blocked, "blocked"),
-        (state.skipped, "skipped"),
-        (still, "open"),
-    ]
-    return ", ".join([f"{name} {state.done:,} done", *(f"{n:,} {word}" for n, word in parts if n)])
+    counts = {word: getattr(state, word) for word in ("failed", "blocked", "skipped", "open")}
+    return ", ".join([f"{name} {state.done:,} done", *(f"{n:,} {word}" for word, n in counts.items() if n)])

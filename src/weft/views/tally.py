@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weft.contracts import Event
+from weft.contracts import Count, Event
 
 MOST_SAMPLES = 64
 FEW = 10
@@ -14,30 +15,15 @@ MOST_FAILURES = 10  # that displays tell of; there may be millions
 
 
 @dataclass
-class StepState:
-    """Elements of a step by state, and how fast they come; `total` is None while it is not known."""
+class StepState(Count):
+    """Elements of a step by state, and how fast they come."""
 
-    done: int = 0
-    failed: int = 0
-    blocked: int = 0
-    skipped: int = 0
-    total: int | None = None
     samples: list[tuple[float, int]] = field(default_factory=list)
-
-    @property
-    def settled(self) -> int:
-        """Elements of which nothing more will come."""
-        return self.done + self.failed + self.blocked + self.skipped
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is open."""
-        return self.total is not None and self.settled >= self.total
 
     def sample(self, now: float) -> None:
         """Remember how far it is."""
         n = self.done + self.failed
-        if self.samples and (self.samples[0][1] == n or (self.complete and self.samples[-1][1] == n)):
+        if self.samples and (self.samples[0][1] == n or (self.open == 0 and self.samples[-1][1] == n)):
             return  # its clock runs from the first result to the last
         self.samples.append((now, n))
         if len(self.samples) > MOST_SAMPLES:
@@ -56,7 +42,7 @@ class StepState:
     def left(self) -> float | None:
         """Seconds until it is complete, if it goes on like this."""
         rate = self.rate()
-        return None if not rate or self.total is None else (self.total - self.settled) / rate
+        return None if not rate or self.open is None else self.open / rate
 
 
 @dataclass
@@ -79,8 +65,8 @@ class Tally:
         self.steps: dict[str, StepState] = {}
         self.workers: dict[str, WorkerState] = {}
         self.under_way: dict[str, str] = {}
-        self.failures: list[tuple[str, str]] = []
-        self.notes: list[str] = []
+        self._failures = 0
+        self._news: deque[tuple[str, str]] = deque()
         self._sent: dict[str, float] = {}
         self.idle = False  # whether it ended without a job, for all that was wanted was there
 
@@ -104,19 +90,38 @@ class Tally:
                 if not state.samples:
                     state.samples.append((self._sent.get(event.step, event.time), state.done + state.failed))
         elif event.kind == "element-failed":
-            if len(self.failures) <= MOST_FAILURES:
-                self.failures.append((data["message"], data["traceback"]))
+            self._failed(data["message"], data["traceback"])
         elif event.kind == "worker-died":
-            self.notes.append(f"a worker died while it ran {event.step}; what it had is run again, alone")
+            self._note(f"a worker died while it ran {event.step}; what it had is run again, alone")
         elif event.kind == "stopping":
-            self.notes.append("stopping: what is running ends and is kept")
+            self._note("stopping: what is running ends and is kept")
         elif event.kind == "note":
-            self.notes.append(data["message"])
+            self._note(data["message"])
         elif event.kind == "run-ended":
             self.ended = event.time
         self.count(data.get("counts", {}))
         if event.kind == "run-ended":
             self.idle = not data.get("jobs", 1) and all(state.complete for state in self.steps.values())
+
+    def _failed(self, message: str, traceback: str) -> None:
+        self._failures += 1
+        if self._failures == 1 and traceback:
+            self._news.append(("traceback", traceback.rstrip()))
+        if self._failures <= MOST_FAILURES:
+            self._news.append(("failure", message.splitlines()[0]))
+        elif self._failures == MOST_FAILURES + 1:
+            self._news.append(("failure", "more elements fail: see run.errors"))
+
+    def _note(self, text: str) -> None:
+        self._news.append(("note", text))
+
+    def news(self) -> list[tuple[str, str]]:
+        """What happened since the last call: ``traceback``, ``failure`` or ``note``, and the text.
+
+        Of failures ten, the first with its traceback.
+        """
+        # One by one: events come from another thread.
+        return [self._news.popleft() for _ in range(len(self._news))]
 
     def count(self, counts: Mapping[str, Mapping[str, Any]]) -> None:
         """Take counts by step."""
@@ -130,28 +135,6 @@ class Tally:
         for state in list(self.steps.values()):
             if state.samples:
                 state.sample(now)
-
-
-class News:
-    """What a display has not told yet of failures (ten, the first with its traceback) and notes."""
-
-    def __init__(self) -> None:
-        self._failures = self._notes = 0
-
-    def since(self, tally: Tally) -> list[tuple[str, str]]:
-        """What happened since the last call: ``traceback``, ``failure`` or ``note``, and the text."""
-        found = []
-        for message, traceback in tally.failures[self._failures :]:
-            if self._failures == 0 and traceback:
-                found.append(("traceback", traceback.rstrip()))
-            few = self._failures < MOST_FAILURES
-            found.append(
-                ("failure", message.splitlines()[0] if few else "more elements fail: see run.errors")
-            )
-            self._failures += 1
-        found += [("note", note) for note in tally.notes[self._notes :]]
-        self._notes = len(tally.notes)
-        return found
 
 
 def clock(seconds: float | None) -> str:
