@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import re
-import secrets
 import shutil
 import sys
 import tempfile
@@ -18,25 +16,16 @@ from typing import Any, Self
 
 from weft.errors import CorruptResult, InvalidInput
 from weft.run import cleaning
+from weft.run.contents import COPY, FOLDERS, FRAMED, OURS, new_place, walk
 from weft.run.handle import Handle, frozen
-from weft.run.tables import walk
 from weft.store import frames
-from weft.store.fs import TEMPORARY, FileSystem
-from weft.store.layout import ARTIFACTS, CHANGES, CODE, INPUTS, JOBS, LEASE, RESULTS, RUN
+from weft.store.fs import FileSystem
+from weft.store.layout import CHANGES, JOBS, LEASE, RESULTS, RUN
 from weft.store.record import RunDirectory
 from weft.study.opening import absolute, load_study
 from weft.values.table import Table
 
 PIECE = 16 << 20  # bytes of a file that are read at once
-_HEX = r"[0-9a-f]{16,}"
-OURS = re.compile(
-    rf"{RUN}|{LEASE}(\.{_HEX})?|{CHANGES}/\d{{6}}\.json|({INPUTS}|{CODE})/{_HEX}|events/[\w-]+\.jsonl|"
-    rf"{RESULTS}/[^/]+/{_HEX}/(grid\.json|[\w.-]+\.weft(\.damaged)?)|(jobs|scratch|artifacts|errors|logs)/.+|"
-    rf"(.*/)?{re.escape(TEMPORARY)}[^/]+"
-)
-"""What weft calls its files."""
-COPY = re.compile(rf"{ARTIFACTS}/([0-9a-f]{{32}})/(?!.*\.damaged$)[^/]+")
-"""A copy of a file, under its checksum."""
 
 
 class Care(Handle):
@@ -64,20 +53,14 @@ class Care(Handle):
         """
         if store not in (None, "auto", "files"):
             raise InvalidInput(f"A copy is kept in files; store={store!r} is not known here.")
-        directory, target = self._directory(), absolute(path)
+        directory = self._directory()
         fs = directory.fs
-        if fs.exists(target):
-            raise InvalidInput(f"{target} exists, and weft does not overwrite it. Choose another path.")
-        try:
+        with new_place(path) as place:
             for name in _kept(directory):
-                fs.make_dirs(os.path.dirname(f"{target}/{name}"))
-                fs.write_new(f"{target}/{name}", _checked(fs, f"{directory.path}/{name}", name))
-        except BaseException:
-            fs.remove_tree(target)
-            raise
-        return type(self)(
-            load_study(target, fs, trust=self._trust).refresh(), trust=self._trust, pipeline=self._pipeline
-        )
+                fs.make_dirs(os.path.dirname(f"{place}/{name}"))
+                fs.write_new(f"{place}/{name}", _checked(fs, f"{directory.path}/{name}", name))
+        study = load_study(absolute(path), fs, trust=self._trust).refresh()
+        return type(self)(study, trust=self._trust, pipeline=self._pipeline)
 
     def archive(self, path: str | os.PathLike[str]) -> str:
         """Pack the run directory into a zip file, which `weft.open_run` reads.
@@ -89,26 +72,16 @@ class Care(Handle):
         CorruptResult
             If a file does not match its checksum.
         """
-        directory, target = self._directory(), absolute(path)
-        fs = directory.fs
-        if fs.exists(target):
-            raise InvalidInput(f"{target} exists, and weft does not overwrite it. Choose another path.")
-        fs.make_dirs(os.path.dirname(target))
-        partial = f"{os.path.dirname(target)}/{TEMPORARY}{secrets.token_hex(8)}"
-        try:
-            with open(partial, "xb") as file:
-                with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-                    for name in _kept(directory):
-                        with packed.open(name, "w", force_zip64=True) as entry:
-                            for piece in _checked(fs, f"{directory.path}/{name}", name):
-                                entry.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            fs.move(partial, target)
-        except BaseException:
-            fs.remove(partial, missing_ok=True)
-            raise
-        return target
+        directory = self._directory()
+        with new_place(path) as place, open(place, "xb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+                for name in _kept(directory):
+                    with packed.open(name, "w", force_zip64=True) as entry:
+                        for piece in _checked(directory.fs, f"{directory.path}/{name}", name):
+                            entry.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        return absolute(path)
 
     def delete(self, ask: bool = True) -> list[str]:
         """Remove the run directory: what weft wrote, and nothing else.
@@ -201,9 +174,9 @@ class Care(Handle):
         if directory.numbers()[-1:] != [study.epoch]:
             return True
         for name, results in study.results.items():
-            known = {c for commits in results.commits.values() for c in commits} | set(results.damaged)
-            there = set(study.store.names(name, results.identity))
-            if not there <= known or {c for c in known if c not in there and _is_own(results, c)}:
+            commits = [commit for held in results.commits.values() for commit in held.values()]
+            known = {commit.name for commit in commits if commit.identity == results.identity}
+            if set(study.store.names(name, results.identity)) - results.damaged.keys() != known:
                 return True
         return False
 
@@ -211,11 +184,6 @@ class Care(Handle):
         """The run as it is now, for reading: what happens later is not seen."""
         study = frozen(self._sync())
         return type(self)(study, None, self._trust, self._pipeline, sealed="a snapshot")
-
-
-def _is_own(results: Any, name: str) -> bool:
-    found = [commits[name] for commits in results.commits.values() if name in commits]
-    return any(commit.identity == results.identity for commit in found)
 
 
 def unpacked(path: str) -> str:
@@ -243,19 +211,13 @@ def unpacked(path: str) -> str:
 def _kept(directory: RunDirectory) -> list[str]:
     """The files that make a run, run.json last: without it a folder is no run."""
     directory.info()
-    names = [n for n in walk(directory, "") if n != LEASE and not n.startswith((f"{JOBS}/", f"{LEASE}."))]
+    names = [n for n in walk(directory) if n != LEASE and not n.startswith((f"{JOBS}/", f"{LEASE}."))]
     return sorted(names, key=lambda name: (name == RUN, name.startswith(f"{CHANGES}/"), name))
-
-
-def _framed(name: str) -> bool:
-    return name.startswith((f"{INPUTS}/", f"{CODE}/")) or (
-        name.startswith(f"{RESULTS}/") and name.endswith(".weft")
-    )
 
 
 def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryview]:
     """The content of a file, piece by piece, checked where it has checksums."""
-    if _framed(name):
+    if FRAMED.fullmatch(name):
         frame = frames.open_frame(fs, path)
         yield fs.read(path, 0, frame.start)
         for number in range(len(frame.buffers)):
@@ -273,9 +235,9 @@ def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryvie
 
 def _verified(directory: RunDirectory, repair: bool) -> Table:
     rows = Table()
-    for name in walk(directory, ""):
-        path = f"{directory.path}/{name}"
-        if not _framed(name) and not COPY.fullmatch(name):
+    for name in walk(directory):
+        path, copy = f"{directory.path}/{name}", COPY.fullmatch(name)
+        if not copy and not FRAMED.fullmatch(name):
             continue
         try:
             for _ in _checked(directory.fs, path, name):
@@ -283,18 +245,16 @@ def _verified(directory: RunDirectory, repair: bool) -> Table:
         except FileNotFoundError:
             continue  # superseded, and removed since it was listed
         except CorruptResult as error:
-            if COPY.fullmatch(name) and repair:
-                directory.fs.move(path, f"{path}.damaged")
-                cure = "set aside: the file itself is read, if it is still there"
-            elif COPY.fullmatch(name):
-                cure = "verify(repair=True), then the file itself is read, if it is still there"
-            elif not name.startswith(f"{RESULTS}/"):
+            then = (
+                "the file itself is read, if it is still there" if copy else "resume makes its elements again"
+            )
+            if not copy and not name.startswith(f"{RESULTS}/"):
                 cure = "give the inputs and the pipeline again, with another run_dir"
             elif repair:
                 directory.fs.move(path, f"{path}.damaged")
-                cure = "set aside: resume makes its elements again"
+                cure = f"set aside: {then}"
             else:
-                cure = "verify(repair=True), then resume"
+                cure = f"verify(repair=True), then {then}"
             rows.append({"path": name, "problem": str(error), "cure": cure})
     return rows
 
@@ -308,7 +268,7 @@ def _remove_ours(directory: RunDirectory, below: str) -> list[str]:
         if fs.disk.kind(whole, follow=False) == "directory":
             left = _remove_ours(directory, path)
             foreign += left
-            if not left and path.partition("/")[0] in cleaning.FOLDERS:
+            if not left and path.partition("/")[0] in FOLDERS:
                 fs.remove_tree(whole)
             elif not left:
                 foreign.append(f"{path}/")

@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from weft.errors import CorruptResult
-from weft.plan.blocks import Positions, positions
+from weft.plan.blocks import positions
+from weft.run.contents import FOLDERS, IDENTITY, located, owner
 from weft.store import frames
-from weft.store.commits import DONE, BlockState, Commit
-from weft.store.layout import CHANGES, CODE, EVENTS, INPUTS, JOBS, RESULTS, SCRATCH, results_folder
-from weft.store.record import RunDirectory
+from weft.store.commits import DONE, Commit
+from weft.store.layout import RESULTS, SCRATCH, results_folder
+from weft.store.record import Change, RunDirectory
 from weft.study.study import Study
 from weft.study.survey import Survey
 from weft.values.table import Table
 
-FOLDERS = (CHANGES, CODE, INPUTS, RESULTS, EVENTS, JOBS, SCRATCH, "artifacts", "errors", "logs")
 STALE_SECONDS = 3600.0
 
 
 def removable(directory: RunDirectory, study: Study) -> Table:
     """Files and folders that can go, with their bytes and why."""
-    rows = Table()
-    for path, why in [
+    found = [
         *_outdated(directory, study),
         *_superseded(directory, study),
         *_unfinished(directory),
         *_scratch(directory, study),
-    ]:
-        rows.append({"path": path, "bytes": _bytes(directory, path), "why": why})
-    return rows
+    ]
+    return Table({"path": path, "bytes": _bytes(directory, path), "why": why} for path, why in found)
 
 
 def _outdated(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]]:
@@ -41,11 +39,7 @@ def _outdated(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]
     for step in fs.listdir(f"{root}/{RESULTS}"):
         for identity in fs.listdir(f"{root}/{RESULTS}/{step}"):
             path = f"{RESULTS}/{step}/{identity}"
-            if (
-                path not in kept
-                and fs.is_dir(f"{root}/{path}")
-                and fs.exists(f"{root}/{path}/grid.json") | _has_commits(directory, path)
-            ):
+            if path not in kept and IDENTITY.fullmatch(path) and fs.is_dir(f"{root}/{path}"):
                 yield path, "results of other code or inputs"
 
 
@@ -55,70 +49,46 @@ def clear_replaced(directory: RunDirectory, study: Study) -> None:
     last = max((i for i, change in enumerate(changes) if change.reason == "replace"), default=None)
     if last is None or not all(Survey(study).complete(step.name) for step in study.graph.order):
         return
-    kept = {
+    for path in sorted(_standing(changes[:last]) - _standing(changes[last:])):
+        directory.fs.remove_tree(f"{directory.path}/{path}")
+
+
+def _standing(changes: Iterable[Change]) -> set[str]:
+    """The folders of results on which studies stood."""
+    return {
         results_folder(name, identity)
-        for change in changes[last:]
+        for change in changes
         for name, record in change.steps.items()
         for identity in (record.identity, *record.bases)
     }
-    before = {
-        results_folder(name, identity)
-        for change in changes[:last]
-        for name, record in change.steps.items()
-        for identity in (record.identity, *record.bases)
-    }
-    for path in sorted(before - kept):
-        if directory.fs.is_dir(f"{directory.path}/{path}"):
-            directory.fs.remove_tree(f"{directory.path}/{path}")
-
-
-def _has_commits(directory: RunDirectory, path: str) -> bool:
-    return any(name.endswith(".weft") for name in directory.fs.listdir(f"{directory.path}/{path}"))
 
 
 def _superseded(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]]:
     """Commits of which no element counts, because other commits, which are whole, hold them all."""
     for step in study.graph.order:
         grid, results = study.grid(step), study.results[step.name]
-        if grid is None:
-            continue
-        for block in results.blocks(grid):
-            commits = results.commits[block]
-            if len(commits) < 2:
+        for block in results.blocks(grid) if grid is not None else ():
+            if grid is None or len(results.commits[block]) < 2:
                 continue
             state = results.state(grid, block)
-            counting = _counting(state)
-            for commit in commits.values():
-                local = positions(commit.done or commit.failed)
-                if commit.name in {c.name for c in counting.values()} or not all(
-                    int(p) in counting for p in local
+            counting = state.counting()
+            for number, commit in enumerate(state.commits):
+                instead = np.unique(counting[positions(commit.done or commit.failed)])
+                if (
+                    number not in counting
+                    and -1 not in instead
+                    and all(_whole(directory, state.commits[i]) for i in instead)
                 ):
-                    continue
-                if all(_whole(directory, counting[int(p)]) for p in _one_for_each(local, counting)):
-                    yield (
-                        f"{results_folder(step.name, commit.identity)}/{commit.name}.weft",
-                        "superseded by later commits",
-                    )
+                    yield _file(commit), "superseded by later commits"
 
 
-def _counting(state: BlockState) -> dict[int, Commit]:
-    """The commit that makes the state of each done or failed position."""
-    found = dict(state.failed_by())
-    done = np.flatnonzero(state.states() == DONE)
-    for commit, _, which in state.sources(done):
-        found |= dict.fromkeys(done[which].tolist(), commit)
-    return found
-
-
-def _one_for_each(local: Positions, counting: dict[int, Commit]) -> list[int]:
-    """For each commit that holds some of the positions, one of them."""
-    return list({counting[int(p)].name: int(p) for p in local}.values())
+def _file(commit: Commit) -> str:
+    return f"{results_folder(commit.step, commit.identity)}/{commit.name}.weft"
 
 
 def _whole(directory: RunDirectory, commit: Commit) -> bool:
-    path = f"{directory.path}/{results_folder(commit.step, commit.identity)}/{commit.name}.weft"
     try:
-        frame = frames.open_frame(directory.fs, path)
+        frame = frames.open_frame(directory.fs, f"{directory.path}/{_file(commit)}")
         for number in range(len(frame.buffers)):
             frames.read(directory.fs, frame, [number])
     except (CorruptResult, FileNotFoundError):
@@ -132,29 +102,18 @@ def _unfinished(directory: RunDirectory, below: str = "") -> Iterator[tuple[str,
         yield (f"{below}/{name}" if below else name), "left unfinished"
     for name in directory.fs.listdir(f"{directory.path}/{below}"):
         path = f"{below}/{name}" if below else name
-        if (
-            path.partition("/")[0] in FOLDERS
-            and path != SCRATCH
-            and directory.fs.is_dir(f"{directory.path}/{path}")
-        ):
+        ours = path.partition("/")[0] in FOLDERS and path != SCRATCH
+        if ours and directory.fs.is_dir(f"{directory.path}/{path}"):
             yield from _unfinished(directory, path)
 
 
 def _scratch(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]]:
     """Folders that finished elements kept for themselves."""
     for name in directory.fs.listdir(f"{directory.path}/{SCRATCH}"):
-        for step in study.graph.order:
-            prefix = f"{step.name}-{study.records[step.name].identity[:12]}-"
-            grid = study.grid(step)
-            if name.startswith(prefix) and grid is not None:
-                places = name.removeprefix(prefix)
-                where = [np.array([int(p)]) for p in places.split("-")] if step.axes else []
-                number, local = (
-                    grid.locate(where) if where else (np.zeros(1, np.int64), np.zeros(1, np.int64))
-                )
-                state = study.results[step.name].state(grid, grid.at(int(number[0])))
-                if state.states()[int(local[0])] == DONE:
-                    yield f"{SCRATCH}/{name}", "its element is done"
+        found = owner(study, f"{SCRATCH}/{name}")
+        at = located(study, found[0], found[1] or {}) if found else None
+        if at is not None and at[0].states()[at[1]] == DONE:
+            yield f"{SCRATCH}/{name}", "its element is done"
 
 
 def _bytes(directory: RunDirectory, path: str) -> int:

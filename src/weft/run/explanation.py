@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from weft.engine.failures import brief
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
+from weft.run.contents import located
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
 from weft.study.arguments import Fetcher, place
@@ -97,23 +96,16 @@ def _summary(study: Study, step: Step) -> str:
 
 def _committed(study: Study, step: Step, where: Mapping[str, Positions]) -> dict[str, Any]:
     """The commit that holds an element."""
-    grid = study.grid(step)
-    if grid is None:
-        return {"state": "open"}
-    number, local = grid.locate([where[axis] for axis in step.axes]) if step.axes else (np.zeros(1, int),) * 2
-    block, position = grid.at(int(number[0])), int(local[0])
-    state = study.results[step.name].state(grid, block)
-    what = STATES[state.states()[position]]
-    if what == "open":
+    found = located(study, step, where)
+    state, position = found if found is not None else (None, 0)
+    what = STATES[state.states()[position]] if state is not None else "open"
+    if state is None or what == "open":
         return {"state": what}
-    commit = state.failed_by()[position] if what == "failed" else state.sources(np.array([position]))[0][0]
+    commit = state.commits[state.counting()[position]]
     file = f"{results_folder(commit.step, commit.identity)}/{commit.name}.weft" if study.path else None
     kept = asdict(commit)
-    return {
-        "state": what,
-        "file": file,
-        **{k: kept[k] for k in ("host", "worker", "started", "attempt", "epoch", "forced")},
-    }
+    told = {name: kept[name] for name in ("host", "worker", "started", "attempt", "epoch", "forced")}
+    return {"state": what, "file": file, **told}
 
 
 def _origin(study: Study, name: str, where: Mapping[str, Positions] | None) -> tuple[str, str]:

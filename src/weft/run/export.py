@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from weft.errors import InvalidInput
+from weft.run.contents import new_place
 from weft.run.handle import Handle
-from weft.store.fs import TEMPORARY, current
 from weft.study.ends import absent, positions
 from weft.study.labels import columns, coordinates, dims, filled, needed
 
@@ -106,7 +104,7 @@ class Export(Handle):
                     f"{name!r} holds Python objects, which Zarr cannot. Name what to export: "
                     "run.to_zarr(path, 'y', …)."
                 )
-        with _new(path) as place:
+        with new_place(path) as place:
             dataset.to_zarr(place, mode="w-", consolidated=False)
 
     def to_parquet(self, path: str | os.PathLike[str], *names: str) -> None:
@@ -121,7 +119,7 @@ class Export(Handle):
         """
         pyarrow = needed("pyarrow", "parquet")
         frame = self.to_dataframe(*names)
-        with _new(path) as place:
+        with new_place(path) as place:
             try:
                 frame.to_parquet(place, engine="pyarrow", index=False)
             except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
@@ -176,21 +174,3 @@ def _scalar(value: Any) -> np.ndarray[Any, Any]:
     held = np.empty((), object)
     held[()] = value
     return held
-
-
-@contextlib.contextmanager
-def _new(path: str | os.PathLike[str]) -> Iterator[str]:
-    """A place to write to, which gets the name `path` when all is written, and is removed otherwise."""
-    fs, target = current(), os.path.abspath(os.path.expanduser(os.fspath(path)))
-    if fs.exists(target):
-        raise InvalidInput(
-            f"{target} exists, and weft does not overwrite it. Remove it yourself, or choose another name."
-        )
-    fs.make_dirs(os.path.dirname(target))
-    partial = f"{os.path.dirname(target)}/{TEMPORARY}{secrets.token_hex(8)}"
-    try:
-        yield partial
-        fs.move(partial, target)
-    except BaseException:
-        fs.remove_tree(partial)
-        raise

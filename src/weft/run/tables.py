@@ -15,12 +15,12 @@ from weft.engine.printed import read_logs
 from weft.model.step import Step
 from weft.plan.axes import chosen as selected
 from weft.plan.blocks import Positions, positions
+from weft.run.contents import owner, walk
 from weft.run.explanation import Explanation, explain
 from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
 from weft.store.commits import SKIPPED, STATES
-from weft.store.layout import SCRATCH, results_folder
-from weft.store.record import Change, RunDirectory
+from weft.store.record import Change
 from weft.study.survey import Survey
 from weft.values.table import Table
 
@@ -209,54 +209,29 @@ class Tables(Handle):
         if self.path is None:
             return Table()
         study, directory = self._sync(), self._directory()
-        below = (
-            os.path.relpath(os.path.join(self.path, os.fspath(path)), self.path) if path is not None else ""
-        )
+        below = os.path.relpath(os.path.join(self.path, os.fspath(path or "")), self.path)
+        commits = {
+            f"{commit.name}.weft": commit
+            for results in study.results.values()
+            for held in results.commits.values()
+            for commit in held.values()
+        }
         rows = Table()
-        for name in walk(directory, ""):
-            if below in ("", ".", name) or name.startswith(f"{below}/"):
-                size = directory.fs.size(f"{self.path}/{name}")
-                rows.append({"path": name, "bytes": size, **_owner(study, name)})
+        for name in walk(directory):
+            if below not in (".", name) and not name.startswith(f"{below}/"):
+                continue
+            row: dict[str, Any] = {"path": name, "bytes": directory.fs.size(f"{self.path}/{name}")}
+            row |= {"step": None, "elements": None}
+            if (found := owner(study, name)) is not None:
+                step, where = found
+                commit = commits.get(os.path.basename(name))
+                row["step"] = step.name
+                if where is not None:
+                    row |= {"elements": 1, **{a: int(study.axes[a].logical[p[0]]) for a, p in where.items()}}
+                elif commit is not None:
+                    row["elements"] = commit.n_done + commit.n_failed
+            rows.append(row)
         return rows
-
-
-def walk(directory: RunDirectory, below: str) -> Iterator[str]:
-    """The files of a run directory, relative to it."""
-    for name in directory.fs.listdir(f"{directory.path}/{below}"):
-        path = f"{below}/{name}" if below else name
-        if directory.fs.is_dir(f"{directory.path}/{path}"):
-            yield from walk(directory, path)
-        else:
-            yield path
-
-
-def _owner(study: Any, path: str) -> dict[str, Any]:
-    """The step that a file belongs to, and its elements."""
-    for name, record in study.records.items():
-        if name not in study.graph.steps:
-            continue
-        if path.startswith(f"{results_folder(name, record.identity)}/"):
-            found = next(
-                (
-                    c
-                    for commits in study.results[name].commits.values()
-                    for c in commits.values()
-                    if c.name in path
-                ),
-                None,
-            )
-            return {"step": name, "elements": found.n_done + found.n_failed if found else None}
-        prefix = f"{SCRATCH}/{name}-{record.identity[:12]}-"
-        if path.startswith(prefix):
-            places = path[len(prefix) :].partition("/")[0]
-            axes = study.graph.steps[name].axes
-            index = (
-                {a: int(study.axes[a].logical[int(p)]) for a, p in zip(axes, places.split("-"), strict=False)}
-                if axes
-                else {}
-            )
-            return {"step": name, "elements": 1, **index}
-    return {"step": None, "elements": None}
 
 
 def _states(survey: Survey, step: Step) -> Iterator[tuple[Mapping[str, Positions], Any]]:

@@ -181,6 +181,10 @@ class BlockState:
         """State of each local position: `OPEN`, `DONE` or `FAILED`."""
         return self._merged[0]
 
+    def counting(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """For each local position the number of the commit that makes its state; -1 where none does."""
+        return self._merged[1]
+
     def sources(self, local: Positions) -> list[tuple[Commit, Positions, Positions]]:
         """Of done positions: commits that hold some, places in their columns, which of `local` they are."""
         if self.whole is not None:
