@@ -21,7 +21,6 @@ from tests.crash.phases import AFTER, BEFORE, NAMED, SYNCED, WRITING, WRITTEN
 
 import weft
 from weft.errors import InvalidInput, StoreError
-from weft.run.tables import _states
 from weft.store.cache import Cache
 from weft.store.commits import STATES
 from weft.testing import Calls
@@ -62,7 +61,7 @@ def states(run: weft.Run) -> dict[str, dict[tuple[int, ...], str]]:
     found: dict[str, dict[tuple[int, ...], str]] = {}
     for step in survey.study.graph.order:
         found[step.name] = {}
-        for at, state in _states(survey, step):
+        for at, state in survey.elements(step.name):
             places = zip(*(at[axis].tolist() for axis in step.axes), strict=True) if step.axes else [()]
             found[step.name] |= zip(places, (STATES[s] for s in state.tolist()), strict=True)
     return found

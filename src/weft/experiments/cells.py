@@ -173,9 +173,7 @@ class Cells:
 
     def _elements(self, step: Step) -> Any:
         """Storage positions on each axis, and states, of a step's elements, part by part."""
-        from weft.run.tables import _states
-
-        for at, found in _states(self._survey, step):
+        for at, found in self._survey.elements(step.name):
             yield at, _RANK[found]
         yield from self.under_way.get(step.name, ())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ from weft.engine.blame import located
 from weft.engine.calls import positional
 from weft.engine.failures import brief
 from weft.engine.worker import call_arguments
+from weft.plan.blocks import Positions
 from weft.store.commits import Commit, Failure
 from weft.study.arguments import Item
 from weft.study.survey import Survey
@@ -157,38 +159,32 @@ class Errors(Sequence[ElementError]):
     def __init__(self, run: Handle, survey: Survey) -> None:
         self._run = run
         self._survey = survey
+        self._read: tuple[str, dict[int, Failure]] = ("", {})  # of the commit that was looked at last
 
     @cached_property
-    def _parts(self) -> list[tuple[Commit, list[int]]]:
-        return list(self._found())
-
-    def _found(self) -> Iterator[tuple[Commit, list[int]]]:
+    def _parts(self) -> list[tuple[Commit, Positions]]:
         """Commits that tell why elements failed, with those elements' local positions."""
-        survey = self._survey
+        survey, found = self._survey, []
         for name, track in survey.tracks.items():
-            results = survey.study.results[name]
             for _, number in sorted(key for key in track.failed if key[0] == name):
                 assert track.grid is not None
-                block = track.grid.at(number)
-                by: dict[str, tuple[Commit, list[int]]] = {}
-                told = results.state(track.grid, block).failed_by()
-                for local in sorted(track.failed[name, number]):
-                    by.setdefault(told[local].name, (told[local], []))[1].append(local)
-                yield from by.values()
+                state = survey.study.results[name].state(track.grid, track.grid.at(number))
+                local = np.array(sorted(track.failed[name, number]))
+                told = state.counting()[local]
+                found += [(state.commits[k], local[told == k]) for k in np.unique(told)]
+        return found
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return list(accumulate(len(local) for _, local in self._parts))
 
     def __len__(self) -> int:
-        return sum(len(local) for _, local in self._parts)
+        return self._ends[-1] if self._ends else 0
 
     @property
     def first(self) -> ElementError | None:
         """The first error; the others are not read."""
-        return next(iter(self), None)
-
-    def __iter__(self) -> Iterator[ElementError]:
-        for commit, local in self._parts if "_parts" in vars(self) else self._found():
-            told = {failure.local: failure for failure in self._survey.study.store.failures(commit)}
-            for position in local:
-                yield self._error(commit, told[position])
+        return self[0] if self else None
 
     @overload
     def __getitem__(self, number: int) -> ElementError: ...
@@ -197,23 +193,24 @@ class Errors(Sequence[ElementError]):
     def __getitem__(self, number: int | slice) -> ElementError | list[ElementError]:
         """One error, or a list of some."""
         if isinstance(number, slice):
-            start, stop, step = number.indices(len(self))
-            if step > 0:
-                return list(islice(self, start, max(start, stop), step))
-            return [self[i] for i in range(start, stop, step)]
-        left = number + len(self) if number < 0 else number
-        for commit, local in self._parts:
-            if 0 <= left < len(local):
-                failures = self._survey.study.store.failures(commit)
-                return self._error(commit, next(f for f in failures if f.local == local[left]))
-            left -= len(local)
-        raise IndexError(f"There are {len(self)} errors, no number {number}.")
+            return [self[place] for place in range(len(self))[number]]
+        place = range(len(self))[number]
+        part = bisect_right(self._ends, place)
+        commit, local = self._parts[part]
+        return self._error(commit, int(local[place - self._ends[part]]))
 
-    def _error(self, commit: Commit, failure: Failure) -> ElementError:
+    def _failure(self, commit: Commit, local: int) -> Failure:
+        if self._read[0] != commit.name:
+            failures = self._survey.study.store.failures(commit)
+            self._read = commit.name, {failure.local: failure for failure in failures}
+        return self._read[1][local]
+
+    def _error(self, commit: Commit, local: int) -> ElementError:
         study, track = self._survey.study, self._survey.tracks[commit.step]
         assert track.grid is not None
-        index, coords = located(study, commit.step, track.grid, commit.block, failure.local)
-        item = Item.of((commit.step,), commit.block, np.array([failure.local]))
+        failure = self._failure(commit, local)
+        index, coords = located(study, commit.step, track.grid, commit.block, local)
+        item = Item.of((commit.step,), commit.block, np.array([local]))
         return ElementError(
             commit.step, index, coords, failure.type, failure.message, failure.traceback, failure.cause,
             failure.attempt, commit.host, commit.started, self._run, item,

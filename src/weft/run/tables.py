@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ import numpy as np
 from weft.engine.events import read_events
 from weft.engine.lease import holder
 from weft.engine.printed import read_logs
-from weft.model.step import Step
 from weft.plan.axes import chosen as selected
-from weft.plan.blocks import Positions, positions
+from weft.plan.blocks import positions
 from weft.run.contents import owner, walk
 from weft.run.explanation import Explanation, explain
 from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
-from weft.store.commits import SKIPPED, STATES
+from weft.store.commits import STATES
 from weft.store.record import Change
 from weft.study.survey import Survey
 from weft.values.table import Table
@@ -34,11 +32,10 @@ class Tables(Handle):
         if self._live:
             return False
         study, session = self._sync(), self._session
-        if session is None or (session.steps is None and not session.options.indices):
+        if session is None:
             survey = Survey(study)
         else:
             survey = Survey(study, selected(study.axes, session.options.indices), session.steps)
-        survey.counts()
         return all(survey.complete(name) for name in survey.tracks)
 
     @property
@@ -92,7 +89,7 @@ class Tables(Handle):
         study = self._still()
         made = self._step(step)
         chosen = self._chosen(made.name, made.axes, where)
-        parts = [(at, states) for at, states in _states(Survey(study), made)]
+        parts = list(Survey(study).elements(made.name))
         if not parts:
             return Table()
         at = {axis: np.concatenate([part[axis] for part, _ in parts]) for axis in made.axes}
@@ -232,25 +229,6 @@ class Tables(Handle):
                     row["elements"] = commit.n_done + commit.n_failed
             rows.append(row)
         return rows
-
-
-def _states(survey: Survey, step: Step) -> Iterator[tuple[Mapping[str, Positions], Any]]:
-    """Storage positions on each axis, and states, of a step's elements, block by block."""
-    study, track = survey.study, survey.tracks[step.name]
-    if track.grid is None:
-        if study.shape(step) is not None:
-            grid = study.provisional(step)
-            local = grid.local(grid.at(0), track.selection)
-            yield (
-                dict(zip(step.axes, grid.storage(grid.at(0), local), strict=True)),
-                np.zeros(len(local), np.int64),
-            )
-        return
-    for block, local, states in survey.states(step.name):
-        at = dict(zip(step.axes, track.grid.storage(block, local), strict=True))
-        if track.ragged:  # beyond the end of a row there are no elements
-            at, states = {axis: p[states != SKIPPED] for axis, p in at.items()}, states[states != SKIPPED]
-        yield at, states
 
 
 def _changed(before: Change | None, now: Change) -> list[str]:

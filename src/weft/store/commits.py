@@ -199,8 +199,3 @@ class BlockState:
             which = np.flatnonzero(chosen == number)
             found.append((self.commits[int(number)], place[local[which]], which))
         return found
-
-    def failed_by(self) -> dict[int, Commit]:
-        """The commit that tells why each failed position failed."""
-        states, source, _ = self._merged
-        return {int(p): self.commits[int(source[p])] for p in np.flatnonzero(states == FAILED)}

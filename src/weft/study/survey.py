@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from weft.contracts import Count
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import Group, fuse, needs, unkept
-from weft.store.commits import DONE, FAILED, SKIPPED
+from weft.store.commits import BLOCKED, DONE, FAILED, OPEN, SKIPPED
 from weft.study.arguments import Fetcher
 from weft.study.arrays import Assembled
 from weft.study.coarse import in_storage
@@ -118,23 +117,27 @@ class Survey:
             count.blocked = track.losses.total(name) - count.failed
         return count
 
-    def states(self, step: str) -> Iterator[tuple[tuple[int, ...], Positions, Any]]:
-        """Each block, its wanted local positions and their states.
-
-        0 open, 1 done, 2 failed, 3 blocked, 4 skipped.
-        """
-        track = self.tracks[step]
-        if track.grid is None:
+    def elements(self, step: str) -> Iterator[tuple[dict[str, Positions], Any]]:
+        """Storage positions on each axis, and states, of a step's wanted elements, block by block."""
+        track, made = self.tracks[step], self.study.graph.steps[step]
+        grid = track.grid
+        if grid is None and self.study.shape(made) is None:
             return
-        for number in range(track.grid.n_blocks):
-            block = track.grid.at(number)
-            local = track.grid.local(block, track.selection)
-            if len(local) and track.skips.get(number) == len(local):
-                yield block, local, np.full(len(local), SKIPPED)
-                continue
-            found = track.look(number)[step]
-            states = found.done * 1 + found.failed * 2 + found.blocked * 3 + found.skipped * 4
-            yield block, local, states
+        blocks = grid or self.study.provisional(made)
+        for number in range(blocks.n_blocks):
+            block = blocks.at(number)
+            local = blocks.local(block, track.selection)
+            if grid is None:
+                states = np.full(len(local), OPEN)
+            elif len(local) and track.skips.get(number) == len(local):
+                states = np.full(len(local), SKIPPED)
+            else:
+                found = track.look(number)[step]
+                states = found.done * DONE + found.failed * FAILED + found.blocked * BLOCKED
+                states = states + found.skipped * SKIPPED
+            if track.ragged:  # beyond the end of a row there are no elements
+                local, states = local[states != SKIPPED], states[states != SKIPPED]
+            yield dict(zip(made.axes, blocks.storage(block, local), strict=True)), states
 
     def complete(self, step: str) -> bool:
         """Whether every wanted element of a step is done."""
@@ -162,24 +165,18 @@ def without_stale(
     survey: Survey, step: str, name: str, found: Assembled, chosen: Mapping[str, Positions] | None = None
 ) -> Assembled:
     """An array without the values that were made from something that has changed since."""
-    study, track = survey.study, survey.tracks[step]
-    grid = track.grid
-    if grid is None:
+    study, made = survey.study, survey.study.graph.steps[step]
+    if survey.tracks[step].grid is None:
         return Assembled(concat([]), found.shape, np.empty(0, np.int64))
-    flags = np.zeros((grid.n_blocks, grid.capacity), bool)
-    for number, (_, local, states) in enumerate(survey.states(step)):
-        flags[number, local] = states == DONE
-    if flags.all():
+    done = np.zeros(study.shape(made) or (), bool)
+    for at, states in survey.elements(step):
+        done[tuple(at.values())] = states == DONE
+    if done.all():
         return found
     axes = study.graph.axes.get(name, ())
     along = [chosen[a] if chosen and a in chosen else all_positions(study, a) for a in axes]
-    mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True)) if along else {}
-    made = study.graph.steps[step]
-    if made.axes:
-        numbers, local = grid.locate([mesh[a].reshape(-1) for a in made.axes])
-        valid = flags[numbers, local]
-    else:
-        valid = np.full(math.prod(found.shape), flags[0, 0])
+    mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
+    valid = np.broadcast_to(done[tuple(mesh[a] for a in made.axes)], found.shape).reshape(-1)
     present = np.arange(len(valid)) if found.present is None else found.present
     kept = valid[present]
     if kept.all():
