@@ -13,7 +13,7 @@ import struct
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from weft.errors import StepError
@@ -102,13 +102,17 @@ def step_error(
     step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any], hint: str = ""
 ) -> StepError:
     """The error that ends a run, pointing at the element and at what to do."""
-    where = ", ".join(f"{axis}={position}" for axis, position in index.items())
-    values = ", ".join(f"{name}={brief(value)}" for name, value in coords.items())
-    place = f"{f' at {where}' if where else ''}{f' ({values})' if values else ''}"
-    message = f"step {step!r} failed{place}: {failure.summary}{hint}"
+    message = f"step {step!r} failed{at_place(index, coords)}: {failure.summary}{hint}"
     error = StepError(message, step=step, index=index, coords=coords)
     error.__cause__ = rebuilt(failure)
     return error
+
+
+def at_place(index: Mapping[str, int], coords: Mapping[str, Any]) -> str:
+    """Where an element is, in words that follow others: `` at i=3 (x=0.5)``."""
+    where = ", ".join(f"{axis}={position}" for axis, position in index.items())
+    values = ", ".join(f"{name}={brief(value)}" for name, value in coords.items())
+    return f"{f' at {where}' if where else ''}{f' ({values})' if values else ''}"
 
 
 def brief(value: Any) -> str:

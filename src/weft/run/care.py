@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import shutil
@@ -134,10 +135,8 @@ class Care(Handle):
         """
         if self.path is None:
             return Table()
-        if repair:
-            with self._alone() as directory:
-                return _verified(directory, True)
-        return _verified(self._directory(), False)
+        with self._alone() if repair else contextlib.nullcontext(self._directory()) as directory:
+            return _verified(directory, repair)
 
     def gc(self, dry: bool = False) -> Table:
         """Remove what nothing needs any more.
@@ -157,11 +156,9 @@ class Care(Handle):
         """
         if self.path is None:
             return Table()
-        if dry:
-            return cleaning.removable(self._directory(), self._sync())
-        with self._alone() as directory:
+        with contextlib.nullcontext(self._directory()) if dry else self._alone() as directory:
             found = cleaning.removable(directory, self._sync())
-            for row in found:
+            for row in () if dry else found:
                 directory.fs.remove_tree(f"{directory.path}/{row['path']}")
         self._sync()
         return found

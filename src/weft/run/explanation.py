@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from weft.engine.failures import brief
+from weft.engine.failures import at_place, brief
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
 from weft.run.contents import located
@@ -26,10 +26,8 @@ class Explanation(dict[str, Any]):
     """Facts by name, which print as a page to read."""
 
     def __repr__(self) -> str:
-        at = ", ".join(f"{axis}={position}" for axis, position in self["index"].items())
-        lines = [
-            f"{self['name']!r}{f' at {at}' if at else ''} is made by step {self['step']!r}: {self['state']}"
-        ]
+        place = at_place(self["index"], {})
+        lines = [f"{self['name']!r}{place} is made by step {self['step']!r}: {self['state']}"]
         lines += [f"  {name:10}{brief(value)}" for name, value in self["coords"].items()]
         for given in self["inputs"]:
             value = f" = {given['value']}" if given["value"] is not None else ""
@@ -59,26 +57,22 @@ def explain(study: Study, step: Step, name: str, chosen: Mapping[str, Positions]
         found["index"] = {axis: p[0] for axis, p in index.items()}
         found["coords"] = {n: v[0] for n, v in coords.items()}
         found |= _committed(study, step, where)
+    told: dict[str, tuple[str | None, str, str]] = {}
     for parameter in step.parameters:
         if not injected(step, parameter, study) and not _unknown(study, step, parameter):
-            found["inputs"].append(_input(study, values, step, parameter, where))
-    bound = [
-        n
-        for n in record.parts
-        if n not in record.inputs and n != "seed" and n not in {g["name"] for g in found["inputs"]}
-    ]
-    found["inputs"] += [
-        {"name": n, "value": None, "digest": record.parts[n], "from": "bound to the step"} for n in bound
+            told[study.graph.said(parameter.name)] = _input(study, values, step, parameter, where)
+    for name, known in record.parts.items():
+        if name not in record.inputs and name != "seed":
+            told.setdefault(name, (None, known, "bound to the step"))
+    found["inputs"] = [
+        {"name": name, "value": value, "digest": content, "from": source}
+        for name, (value, content, source) in told.items()
     ]
     if "seed" in record.parts:
-        words = (
-            stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0]
-            if where is not None
-            else None
-        )
-        key = (
-            f", spawn key {tuple(words.tolist())}" if words is not None else ", and the element's coordinates"
-        )
+        key = ", and the element's coordinates"
+        if where is not None:
+            words = stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0]
+            key = f", spawn key {tuple(words.tolist())}"
         found["rng"] = f"PCG64 from seed {study.seed}{key}"
     return found
 
@@ -123,41 +117,27 @@ def _origin(study: Study, name: str, where: Mapping[str, Positions] | None) -> t
 
 def _input(
     study: Study, values: Values, step: Step, parameter: Parameter, where: Mapping[str, Positions] | None
-) -> dict[str, Any]:
-    """One argument: its value and digest where they are known, and where it comes from."""
+) -> tuple[str | None, str, str]:
+    """Of an argument its value and digest, where they are known, and where it comes from."""
     name, graph = parameter.name, study.graph
-    row: dict[str, Any] = {"name": graph.said(name), "value": None, "digest": "", "from": ""}
     if step.is_bound(parameter):
         value = step.bound_value(parameter)
-        return {**row, "value": brief(value), "digest": digest(value), "from": "bound to the step"}
+        return brief(value), digest(value), "bound to the step"
     origin, when = _origin(study, name, where)
     made, given = graph.producer.get(origin), study.inputs.get(origin)
     if made is None and given is None:
-        known = not isinstance(step.function, RecordedFunction)
-        return {
-            **row,
-            "value": brief(parameter.default) if known else None,
-            "digest": study.records[step.name].parts.get(origin, ""),
-            "from": "the default",
-        }
-    row["from"] = f"made by step {made.name!r}{when}" if made is not None else "an input"
+        known = None if isinstance(step.function, RecordedFunction) else brief(parameter.default)
+        return known, study.records[step.name].parts.get(origin, ""), "the default"
+    source = f"made by step {made.name!r}{when}" if made is not None else "an input"
     read = graph.read(step, name)
     if not read.indices and given is not None:
-        return {**row, "value": brief(given.value), "digest": given.digest}
+        return brief(given.value), given.digest, source
     if not read.elementwise:
-        runs = step.coarse is not None and ", a run of it"
-        row["from"] += runs or (", a part taken whole" if any(read.indices) else ", taken whole")
+        part = ", a part taken whole" if any(read.indices) else ", taken whole"
         shape = study.array_shape(name)
-        return {
-            **row,
-            "value": None if shape is None else f"array of shape {shape}",
-            "digest": given.digest if given else "",
-        }
+        shown = None if shape is None else f"array of shape {shape}"
+        return shown, given.digest if given else "", source + (", a run of it" if step.coarse else part)
     if where is not None and bool(values.present(name, where, 1).all()):
         column = values.elements(name, where, 1)
-        return {
-            **row,
-            "value": brief(column.tolist()[0]),
-            "digest": column.element_digests()[0].tobytes().hex(),
-        }
-    return row
+        return brief(column.tolist()[0]), column.element_digests()[0].tobytes().hex(), source
+    return None, "", source

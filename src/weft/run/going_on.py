@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -61,14 +61,9 @@ class GoingOn(Handle):
         if self.path is not None and pipeline is not None:
             made: Self = pipeline.run(options.pop("inputs", None), run_dir=self.path, **options)
             return made
-        progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
-        known = self._executable()
-        for step, lacking in gone(known, known.graph).items():
-            for where in lacking:
-                self.reset(step, **where)
+        self.reopen_gone(self._executable().graph)
         study = self._study_to_run(pipeline, {n: options.pop(n) for n in RECORDED if n in options})
-        session = drive(study, options_from(options), progress, wait)
-        return type(self)(study, session, self._trust, pipeline or self._pipeline)
+        return self._driven(study, options, pipeline)
 
     def retry(self, step: str | None = None, /, *, resources: Any = None, **where: Any) -> Self:
         """Run again what failed, and what was blocked by it, with the recorded code.
@@ -95,9 +90,12 @@ class GoingOn(Handle):
                 s.replace(resources=resources) if name in (None, s.name) else s for s in study.graph.order
             ]
             study = frozen(study, Graph(target))
+        return self._driven(study, options, hold=Retry(study, name, chosen))
+
+    def _driven(self, study: Study, options: dict[str, Any], pipeline: Any = None, hold: Any = None) -> Self:
         progress, wait = options.pop("progress", "auto"), options.pop("wait", True)
-        session = drive(study, options_from(options), progress, wait, Retry(study, name, chosen))
-        return type(self)(study, session, self._trust, self._pipeline)
+        session = drive(study, options_from(options), progress, wait, hold)
+        return type(self)(study, session, self._trust, pipeline or self._pipeline)
 
     def cancel(self) -> bool:
         """Ask whoever drives the run to stop: what is running ends and is committed.
@@ -129,11 +127,20 @@ class GoingOn(Handle):
         RunLocked
             While a driver is at work.
         """
+        return self._reopen([(step, where)])
+
+    def reopen_gone(self, steps: Graph) -> None:
+        """Reopen the elements of these steps that made files which are no longer there."""
+        lacking = gone(self._sync(), steps)
+        if lacking:
+            self._reopen(lacking)
+
+    def _reopen(self, wanted: Sequence[tuple[str | None, Mapping[str, Any]]]) -> Self:
         self._changeable()
         if self.path is None:
             study = self._study
             study.epoch += 1
-            study.resets += self._resets(study, step, where, study.epoch)
+            study.resets += self._resets(study, wanted, study.epoch)
             for name, results in study.results.items():
                 again = Results(
                     results.store, name, results.identity, results.bases, study.resets, results.ragged
@@ -145,7 +152,7 @@ class GoingOn(Handle):
                 study, change = self._sync(), directory.change()
                 assert change is not None
                 number = change.number + 1
-                resets = change.resets + self._resets(study, step, where, number)
+                resets = change.resets + self._resets(study, wanted, number)
                 new = replace(change, reason="reset", made=time.time(), number=number, resets=resets)
                 if directory.add_change(new) is not None:
                     self._sync()
@@ -153,22 +160,26 @@ class GoingOn(Handle):
         raise StoreError(f"{self.path}: others keep changing the run; try again when they are done.")
 
     def _resets(
-        self, study: Study, step: str | None, where: Mapping[str, Any], epoch: int
+        self, study: Study, wanted: Sequence[tuple[str | None, Mapping[str, Any]]], epoch: int
     ) -> tuple[Reset, ...]:
-        """Resets of a step's elements and of those that follow from them one by one.
+        """Resets of elements and of those that follow from them one by one.
 
         What takes a whole axis needs none: the digest of what it read tells.
         """
-        if step is not None:
-            made = self._step(step)
-            targets = {made.name: self._chosen(step, made.axes, where)}
-        else:
+        targets: dict[str, list[Mapping[str, Positions]]] = {}
+        for step, where in wanted:
+            if step is not None:
+                made = self._step(step)
+                targets.setdefault(made.name, []).append(self._chosen(step, made.axes, where))
+                continue
             chosen = self._chosen("the run", tuple(study.axes), where)
-            targets = {s.name: chosen for s in study.graph.order if set(chosen) <= set(s.axes)}
+            for s in study.graph.order:
+                if set(chosen) <= set(s.axes):
+                    targets.setdefault(s.name, []).append(chosen)
         found: dict[Reset, None] = {}
         reopened: dict[str, list[Mapping[str, Positions]]] = {}
         for s in study.graph.order:
-            parts: list[Mapping[str, Positions]] = [targets[s.name]] if s.name in targets else []
+            parts = list(targets.get(s.name, ()))
             for before in _followed(study.graph, s):
                 parts += [{a: p for a, p in part.items() if a in s.axes} for part in reopened.get(before, [])]
             for part in parts:

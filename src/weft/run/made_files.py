@@ -15,7 +15,7 @@ from weft.model.graph import Graph
 from weft.model.stages import PATHS, STAGES, STAMPS
 from weft.model.step import Step
 from weft.run.care import Care
-from weft.run.tables import Tables
+from weft.run.contents import owner, walk
 from weft.study.arrays import Values
 from weft.study.study import Study
 from weft.values.columns import ObjectColumn
@@ -44,7 +44,7 @@ class MadeFile:
         return "" if self.copied else compared(self.place, self.size, self.modified)
 
 
-class MadeFiles(Tables, Care):
+class MadeFiles(Care):
     """The part of `Run` that knows of files."""
 
     def files(self, path: str | os.PathLike[str] | None = None) -> Table:
@@ -62,13 +62,40 @@ class MadeFiles(Tables, Care):
             A row for each: path, bytes, the step that it belongs to, how many elements; and for one that an
             element made, or that is an element's own, its position on each axis.
         """
-        rows = super().files(path)
-        wanted = os.path.abspath(os.fspath(path)) if path is not None else ""
-        for made in made_files(self._sync()):
+        study = self._sync()
+        rows = Table() if self.path is None else self._kept_files(study, path or "")
+        wanted = os.path.abspath(path) if path is not None else ""
+        for made in made_files(study):
             if made.place == wanted or made.place.startswith(f"{wanted.rstrip('/')}/"):
                 rows.append(
                     {"path": made.path, "bytes": made.size, "step": made.step, "elements": 1, **made.index}
                 )
+        return rows
+
+    def _kept_files(self, study: Study, path: str | os.PathLike[str]) -> Table:
+        directory = self._directory()
+        below = os.path.relpath(os.path.join(directory.path, path), directory.path)
+        commits = {
+            f"{commit.name}.weft": commit
+            for results in study.results.values()
+            for held in results.commits.values()
+            for commit in held.values()
+        }
+        rows = Table()
+        for name in walk(directory):
+            if below not in (".", name) and not name.startswith(f"{below}/"):
+                continue
+            row: dict[str, Any] = {"path": name, "bytes": directory.fs.size(f"{directory.path}/{name}")}
+            row |= {"step": None, "elements": None}
+            if (found := owner(study, name)) is not None:
+                step, where = found
+                commit = commits.get(os.path.basename(name))
+                row["step"] = step.name
+                if where is not None:
+                    row |= {"elements": 1, **{a: int(study.axes[a].logical[p[0]]) for a, p in where.items()}}
+                elif commit is not None:
+                    row["elements"] = commit.n_done + commit.n_failed
+            rows.append(row)
         return rows
 
     def changed_on_disk(self) -> Table:
@@ -117,17 +144,18 @@ def made_files(study: Study, steps: Graph | None = None) -> Iterator[MadeFile]:
                 yield from _of_values(study, step, output)
 
 
-def gone(study: Study, steps: Graph) -> dict[str, list[dict[str, Any]]]:
-    """Which elements made files that are no longer there: for each step what `Run.reset` takes."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def gone(study: Study, steps: Graph) -> list[tuple[str, dict[str, Any]]]:
+    """Which elements made files that are no longer there: steps, and where as `Run.reset` takes it."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    along: dict[tuple[str, str], list[int]] = {}
     for made in made_files(study, steps):
         if made.state == "gone":
-            found.setdefault(made.step, []).append(made.index)
-    for step, places in found.items():
-        if len(places[0]) == 1:
-            (axis,) = places[0]
-            found[step] = [{axis: sorted({place[axis] for place in places})}]
-    return found
+            if len(made.index) == 1:
+                ((axis, position),) = made.index.items()
+                along.setdefault((made.step, axis), []).append(position)
+            else:
+                found.append((made.step, made.index))
+    return [*found, *((step, {axis: sorted(set(at))}) for (step, axis), at in along.items())]
 
 
 def _is_stream(step: Step) -> bool:

@@ -11,7 +11,7 @@ from weft.errors import InvalidInput
 from weft.model.step import nearest
 from weft.plan.blocks import Positions
 from weft.study.arrays import Values
-from weft.study.ends import absent
+from weft.study.ends import last
 from weft.study.ends import positions as all_positions
 from weft.study.labels import leaves
 from weft.study.study import Study
@@ -59,7 +59,7 @@ def by_value(values: Values, what: str, axes: Sequence[str], wanted: Mapping[str
             )
         axis = given.axes[0]
         places = _matching(label, held, value)
-        found[axis] = places if axis not in found else _both(found[axis], places)
+        found[axis] = places if axis not in found else np.intersect1d(found[axis], places).tolist()
     return found
 
 
@@ -99,25 +99,17 @@ def from_end(
         elements had fewer iterations.
     """
     axes = study.graph.axes[name]
-    along = [chosen[axis] if axis in chosen else all_positions(study, axis) for axis in axes]
-    at = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
-    short: Any = np.zeros((), bool)
-    for place, axis in enumerate(axes):
+    every = {axis: all_positions(study, axis)[: 1 if axis in back else None] for axis in axes}
+    mesh = np.meshgrid(*({**every, **chosen}[axis] for axis in axes), indexing="ij")
+    at: dict[str, Any] = dict(zip(axes, mesh, strict=True))
+    short = np.zeros(mesh[0].shape, bool)
+    for axis in axes:  # outer loops first: where they ended decides which inner ones are meant
         if axis in back:
-            shape = at[axis].shape
-            gone = absent(study, name, {a: p.reshape(-1) for a, p in at.items()}, at[axis].size)
-            there = np.ones(shape, bool) if gone is None else ~gone.reshape(shape)
-            own = study.graph.producer[str(study.graph.loops[axis].until)].axes
-            inner = tuple(k for k, other in enumerate(axes) if other not in own)
-            count = there.any(axis=inner, keepdims=True).sum(axis=place, keepdims=True)
-            wanted = count + back[axis]
-            full = (*shape[:place], 1, *shape[place + 1 :])
-            at = {
-                a: np.take_along_axis(p, np.broadcast_to(np.maximum(wanted, 0), full), place)
-                for a, p in at.items()
-            }
-            short = (short.take([0], axis=place) if short.ndim else short) | (wanted < 0)
-    return at, np.broadcast_to(short, next(iter(at.values())).shape)
+            where = {other: place.reshape(-1) for other, place in at.items()}
+            wanted = last(study, axis, where, short.size).reshape(short.shape) + 1 + back[axis]
+            short |= wanted < 0
+            at[axis] = np.maximum(wanted, 0)
+    return at, short
 
 
 def picked(array: Any, ranks: Sequence[Any], short: Any) -> Any:
@@ -145,7 +137,3 @@ def _matching(label: str, values: Any, wanted: Any) -> Any:
             raise KeyError(f"No element has {label}={value!r}.")
         positions += hits
     return positions if many or len(positions) > 1 else positions[0]
-
-
-def _both(first: Any, second: Any) -> list[int]:
-    return [int(p) for p in np.intersect1d(first, second)]

@@ -15,6 +15,7 @@ from weft.run.export import Export
 from weft.run.going_on import GoingOn
 from weft.run.made_files import MadeFiles
 from weft.run.state import Errors
+from weft.run.tables import Tables
 from weft.store.fs import current
 from weft.store.record import RunDirectory
 from weft.study.opening import absolute, load_study
@@ -22,7 +23,7 @@ from weft.study.survey import Survey
 from weft.values.table import Table
 
 
-class Run(MadeFiles, Export, GoingOn, Mapping[str, Any]):
+class Run(Tables, MadeFiles, Export, GoingOn, Mapping[str, Any]):
     """The results of a pipeline by name, finished or not.
 
     A run in a directory follows what happens there: another process may be at work on it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +14,7 @@ import numpy as np
 from weft.contracts import Count
 from weft.engine.blame import located
 from weft.engine.calls import positional
-from weft.engine.failures import brief
+from weft.engine.failures import at_place
 from weft.engine.worker import call_arguments
 from weft.plan.blocks import Positions
 from weft.store.commits import Commit, Failure
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STATES = ("open", "queued", "running", "done", "failed", "blocked", "skipped")
 
 
-class Status(Mapping[str, dict[str, Any]]):
+class Status(dict[str, dict[str, Any]]):
     """The state of a run, and for each step how many of its elements are in which.
 
     Attributes
@@ -38,29 +38,20 @@ class Status(Mapping[str, dict[str, Any]]):
     """
 
     def __init__(self, state: str, steps: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__(steps)
         self.state = state
-        self._steps = dict(steps)
-
-    def __getitem__(self, step: str) -> dict[str, Any]:
-        return self._steps[step]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._steps)
-
-    def __len__(self) -> int:
-        return len(self._steps)
 
     @property
     def table(self) -> Table:
         """A row for each step; states that no element is in are left out."""
-        used = [state for state in STATES if any(row[state] for row in self._steps.values())]
+        used = [state for state in STATES if any(row[state] for row in self.values())]
         return Table(
             {
                 "step": name,
                 **{s: row[s] for s in used},
                 "total": "?" if row["total"] is None else row["total"],
             }
-            for name, row in self._steps.items()
+            for name, row in self.items()
         )
 
     def __repr__(self) -> str:
@@ -137,13 +128,9 @@ class ElementError:
         return positional(step, [p.name for p in step.parameters])(*values.values())
 
     def __str__(self) -> str:
-        where = ", ".join(f"{axis}={position}" for axis, position in self.index.items())
-        values = ", ".join(f"{name}={brief(value)}" for name, value in self.coords.items())
         first = (self.message.strip().splitlines() or [""])[0]
-        return (
-            f"step {self.step!r}{f' at {where}' if where else ''}{f' ({values})' if values else ''}: "
-            f"{self.type}{f': {first}' if first else ''}"
-        )
+        place = at_place(self.index, self.coords)
+        return f"step {self.step!r}{place}: {self.type}{f': {first}' if first else ''}"
 
     def row(self) -> dict[str, Any]:
         """For a table."""

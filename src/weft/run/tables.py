@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
@@ -13,7 +12,6 @@ from weft.engine.lease import holder
 from weft.engine.printed import read_logs
 from weft.plan.axes import chosen as selected
 from weft.plan.blocks import positions
-from weft.run.contents import owner, walk
 from weft.run.explanation import Explanation, explain
 from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
@@ -193,41 +191,6 @@ class Tables(Handle):
             index = {axis: int(self._study.axes[axis].logical[p]) for axis, p in at.items()}
             told = {name: record[name] for name in ("time", "stream", "text")}
             rows.append({"step": made.name, **index, **told})
-        return rows
-
-    def files(self, path: str | os.PathLike[str] | None = None) -> Table:
-        """The files of the run directory: path, bytes, and which step and elements they belong to.
-
-        Parameters
-        ----------
-        path
-            Only this file, or what is below this folder.
-        """
-        if self.path is None:
-            return Table()
-        study, directory = self._sync(), self._directory()
-        below = os.path.relpath(os.path.join(self.path, os.fspath(path or "")), self.path)
-        commits = {
-            f"{commit.name}.weft": commit
-            for results in study.results.values()
-            for held in results.commits.values()
-            for commit in held.values()
-        }
-        rows = Table()
-        for name in walk(directory):
-            if below not in (".", name) and not name.startswith(f"{below}/"):
-                continue
-            row: dict[str, Any] = {"path": name, "bytes": directory.fs.size(f"{self.path}/{name}")}
-            row |= {"step": None, "elements": None}
-            if (found := owner(study, name)) is not None:
-                step, where = found
-                commit = commits.get(os.path.basename(name))
-                row["step"] = step.name
-                if where is not None:
-                    row |= {"elements": 1, **{a: int(study.axes[a].logical[p[0]]) for a, p in where.items()}}
-                elif commit is not None:
-                    row["elements"] = commit.n_done + commit.n_failed
-            rows.append(row)
         return rows
 
 

@@ -36,6 +36,15 @@ class Ends:
         ended = truths == 1
         return np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, truths.shape[-1])
 
+    def at(self, where: Mapping[str, Positions]) -> Any:
+        """Iterations that there are of the loops of some elements."""
+        lengths = self.lengths()
+        for place in reversed(range(len(self.along))):
+            if self.along[place] not in where:
+                # What runs once for all goes on as long as any does.
+                lengths = lengths.max(axis=place, initial=0)
+        return lengths[tuple(where[axis] for axis in self.along if axis in where)]
+
     def known(self) -> bool:
         """Whether no loop goes on."""
         last = np.take_along_axis(self._look(), np.maximum(self.lengths() - 1, 0)[..., None], axis=-1)
@@ -54,13 +63,7 @@ def skipped(study: Study, axes: Any, where: Mapping[str, Positions], n: int) -> 
         loop = study.graph.loops.get(axis)
         if loop is None or loop.until is None:
             continue
-        held = ends(study, loop)
-        lengths = held.lengths()
-        for place in reversed(range(len(held.along))):
-            if held.along[place] not in where:
-                # What runs once for all goes on as long as any does.
-                lengths = lengths.max(axis=place, initial=0)
-        over = where[axis] >= lengths[tuple(where[a] for a in held.along if a in where)]
+        over = where[axis] >= ends(study, loop).at(where)
         found = over if found is None else found | over
     return None if found is None else np.broadcast_to(found, (n,))
 
@@ -71,8 +74,7 @@ def last(study: Study, axis: str, where: Mapping[str, Positions], n: int) -> Pos
     size = study.axes[axis].length or 0
     if loop.until is None:
         return np.full(n, size - 1)
-    held = ends(study, loop)
-    found: Positions = np.broadcast_to(held.lengths()[tuple(where[a] for a in held.along)] - 1, (n,))
+    found: Positions = np.broadcast_to(ends(study, loop).at(where) - 1, (n,))
     return found
 
 

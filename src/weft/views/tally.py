@@ -101,7 +101,7 @@ class Tally:
             self.ended = event.time
         self.count(data.get("counts", {}))
         if event.kind == "run-ended":
-            self.idle = not data.get("jobs", 1) and all(state.complete for state in self.steps.values())
+            self.idle = not data.get("jobs", 1) and all(state.open == 0 for state in self.steps.values())
 
     def _failed(self, message: str, traceback: str) -> None:
         self._failures += 1
