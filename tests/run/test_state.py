@@ -226,7 +226,7 @@ def test_a_run_shows_itself(run: Run) -> None:
     text = repr(run)
     assert "'demo'" in text
     assert "4/5 done, 1 failed" in text
-    assert "y (i: 5) int64" in text
+    assert "y (i: 5)" in text
     assert "step 'shifted' at i=3" in text
     assert "retry" in text
     page = run._repr_html_()

@@ -15,8 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from weft.cli import demo_study as demo
 from weft.errors import BackendUnavailable, StoreError, WeftError
 from weft.run.run import Run, open_run
@@ -52,11 +50,12 @@ def main(directory: str = "weft-demo") -> None:
     say(f"{grid} = [bold]{demo.N_FITS} fits[/bold], on two workers.\n")
 
     say("[bold]1[/bold]  Start a driver.")
-    safe = _killed(directory)
-    n_safe = int(np.ma.count(safe))
+    with _driver(directory) as child:
+        _watch(directory, child, until=int(KILL_AT * demo.N_FITS))
+    safe = _safe(directory)
     executed = sum(_tally(directory).values())
     say("[bold]2[/bold]  [red]kill -9[/red], the driver and its workers alike, in the middle of it.")
-    say(f"   Safe on disk: {n_safe} of the {executed} fits begun, every file whole and checksummed.")
+    say(f"   Safe on disk: {len(safe)} of the {executed} fits begun, every file whole and checksummed.")
     say("[bold]3[/bold]  The same call again, in a new process.")
     with _driver(directory) as child:
         _watch(directory, child)
@@ -94,13 +93,6 @@ def _driver(directory: str) -> Iterator[subprocess.Popen[bytes]]:
             os.remove(semaphore)
 
 
-def _killed(directory: str) -> Any:
-    """Start a driver, kill it on the way, and return the scores that are on disk, the others masked."""
-    with _driver(directory) as child:
-        _watch(directory, child, until=int(KILL_AT * demo.N_FITS))
-    return _scores(directory)
-
-
 def _watch(directory: str, child: subprocess.Popen[bytes], until: int | None = None) -> None:
     """Show how many fits are committed, as any reader sees them, until so many are or the driver ends."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -112,18 +104,20 @@ def _watch(directory: str, child: subprocess.Popen[bytes], until: int | None = N
         while code is None and (until is None or done < until):
             time.sleep(0.2)
             code = child.poll()
-            done = int(np.ma.count(_scores(directory)))
+            done = len(_safe(directory))
             bar.update(task, completed=done)
     if code:
         with open(os.path.join(directory, "driver.log"), errors="replace") as log:
             raise WeftError(f"The driver of the demo ended with status {code}:\n{log.read()[-2000:]}")
 
 
-def _scores(directory: str) -> Any:
+def _safe(directory: str) -> list[str]:
+    """The fits that are committed, as any reader sees them."""
     path = os.path.join(directory, demo.RUN)
     if not os.path.exists(os.path.join(path, "changes", "000001.json")):
-        return np.ma.array([])
-    return open_run(path).get("score", missing="mask")
+        return []
+    rows = open_run(path).elements("validate")
+    return [demo.line(row["C"], row["gamma"], row["fold"]) for row in rows if row["state"] == "done"]
 
 
 def _tally(directory: str) -> Counter[str]:
@@ -132,11 +126,9 @@ def _tally(directory: str) -> Counter[str]:
         return Counter(file.read().splitlines())
 
 
-def _count(safe: Any, tally: Counter[str]) -> str:
+def _count(safe: list[str], tally: Counter[str]) -> str:
     """What ran how often, in a sentence; a fit that was safe and ran again would be a lie of the demo."""
-    done = np.argwhere(~np.ma.getmaskarray(safe)).tolist() if safe.ndim == 3 else []
-    lines = (demo.line(demo.COSTS[c], demo.GAMMAS[g], fold) for c, g, fold in done)
-    twice = sum(tally[line] != 1 for line in lines)
+    twice = sum(tally[line] != 1 for line in safe)
     if twice or len(tally) != demo.N_FITS:
         raise WeftError(f"{twice} safe fit(s) ran again, and {len(tally)} of {demo.N_FITS} ran at all.")
     executed = sum(tally.values())

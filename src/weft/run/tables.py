@@ -17,6 +17,7 @@ from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
 from weft.store.commits import STATES
 from weft.store.record import Change
+from weft.study.compare import differences
 from weft.study.survey import Survey
 from weft.values.table import Table
 
@@ -205,9 +206,10 @@ def _changed(before: Change | None, now: Change) -> list[str]:
         if old is None:
             found.append(f"step {name} added")
         elif old.identity != record.identity:
-            found.append(
-                f"step {name} {'forced' if record.forced > old.forced else 'has new code or inputs'}"
-            )
+            what = "forced" if record.forced > old.forced else "what it depends on changed"
+            if different := differences(old, record):
+                what = f"{', '.join(different)} changed"
+            found.append(f"step {name}: {what}")
     found += [f"step {name} removed" for name in before.steps if name not in now.steps]
     for name, axis in now.axes.items():
         known = before.axes.get(name)
@@ -216,9 +218,9 @@ def _changed(before: Change | None, now: Change) -> list[str]:
         elif known.selection != axis.selection:
             found.append(f"axis {name} reordered or reduced")
     found += [
-        f"input {n} changed"
-        for n, v in now.inputs.items()
-        if n in before.inputs and before.inputs[n].digest != v.digest
+        f"input {name} changed"
+        for name, given in now.inputs.items()
+        if name in before.inputs and before.inputs[name].digest != given.digest
     ]
     found += [f"step {reset.step} reset" for reset in now.resets if reset.epoch == now.number]
     return list(dict.fromkeys(found))
