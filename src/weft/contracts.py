@@ -57,6 +57,10 @@ class Count:
         """Elements of which something may come; None while nobody knows how many there are."""
         return None if self.total is None else max(0, self.total - self.settled)
 
+    def told(self, *states: str) -> list[str]:
+        """Such states as any element is in, in words: ``3 failed``."""
+        return [f"{n:,} {state}" for state in states if (n := getattr(self, state))]
+
 
 class Backend(Protocol):
     """Where jobs run: anything that can make a `concurrent.futures.Executor`.

@@ -183,11 +183,6 @@ def test_graph_of_a_file_and_of_a_run(study: str, weft: Weft, failed: str) -> No
     assert weft("graph", failed, "--kind", "mermaid").stdout.startswith("flowchart")
 
 
-def test_backends(weft: Weft) -> None:
-    assert "loky" in weft("backends").stdout
-    assert json.loads(weft("backends", "--json").stdout)["sequential"]["available"] is True
-
-
 @pytest.fixture
 def gated(study: str, program: Program, tmp_path: Path) -> tuple[subprocess.Popen[str], Path, Path]:
     """A run in a process of its own, whose first element waits until a file is removed."""

@@ -65,6 +65,6 @@ def cli(traceback: bool) -> None:
 for _command in (
     working.run, working.plan, working.resume, working.retry, working.cancel,
     looking.status, looking.watch, looking.errors, looking.logs, looking.history, looking.graph,
-    keeping.export, keeping.verify, keeping.gc, caching.cache, looking.backends, keeping.demo,
+    keeping.export, keeping.verify, keeping.gc, caching.cache, keeping.demo,
 ):  # fmt: skip
     cli.add_command(_command)

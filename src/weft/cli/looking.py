@@ -1,4 +1,4 @@
-"""Commands that look at a run and change nothing: status, watch, errors, logs, history, graph, backends."""
+"""Commands that look at a run and change nothing: status, watch, errors, logs, history, graph."""
 
 from __future__ import annotations
 
@@ -84,22 +84,3 @@ def graph(target: str, overrides: tuple[str, ...], kind: str) -> None:
     from weft.cli.given import study
 
     click.echo(study(target, overrides).pipeline.draw(kind))
-
-
-@click.command()
-@json_option
-def backends(as_json: bool) -> None:
-    """List where jobs can run."""
-    from weft.backends import list_backends
-    from weft.values.table import Table
-
-    found = list_backends()
-    rows = Table(
-        {
-            "backend": n,
-            "available": "yes" if b["available"] else f"needs {b['requires']}",
-            "what": b["description"],
-        }
-        for n, b in found.items()
-    )
-    show(found if as_json else rows, as_json)

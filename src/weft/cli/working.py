@@ -24,7 +24,7 @@ _on_change = click.option(
 )
 _quiet = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 _driven = _together(
-    click.option("--backend", "-b", help="Where jobs run, by default auto; see weft backends."),
+    click.option("--backend", "-b", help="Where jobs run, by default auto; loky, dask…"),
     click.option("--n-jobs", "-j", type=int, help="Workers; all cores by default."),
     click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]), help="By default stop."),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from weft.errors import CorruptResult
 from weft.plan.blocks import positions
-from weft.run.contents import FOLDERS, IDENTITY, located, owner
+from weft.run.contents import FOLDERS, IDENTITY, element_state, owner
 from weft.store import frames
 from weft.store.commits import DONE, Commit
 from weft.store.layout import RESULTS, SCRATCH, results_folder
@@ -110,9 +110,9 @@ def _unfinished(directory: RunDirectory, below: str = "") -> Iterator[tuple[str,
 def _scratch(directory: RunDirectory, study: Study) -> Iterator[tuple[str, str]]:
     """Folders that finished elements kept for themselves."""
     for name in directory.fs.listdir(f"{directory.path}/{SCRATCH}"):
-        found = owner(study, f"{SCRATCH}/{name}")
-        at = located(study, found[0], found[1] or {}) if found else None
-        if at is not None and at[0].states()[at[1]] == DONE:
+        step, where = owner(study, f"{SCRATCH}/{name}")
+        found = element_state(study, step, where) if step is not None else None
+        if found is not None and found[0].states()[found[1]] == DONE:
             yield f"{SCRATCH}/{name}", "its element is done"
 
 

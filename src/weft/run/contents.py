@@ -59,22 +59,20 @@ def walk(directory: RunDirectory, below: str = "") -> Iterator[str]:
             yield path
 
 
-def owner(study: Study, path: str) -> tuple[Step, Mapping[str, Positions] | None] | None:
-    """The step that a file belongs to, and of an element's own file where the element is."""
+def owner(study: Study, path: str) -> tuple[Step | None, dict[str, Positions]]:
+    """The step that a file belongs to, if any, and of an element's own file where the element is."""
     for step in study.graph.order:
         identity = study.records[step.name].identity
         if path.startswith(f"{results_folder(step.name, identity)}/"):
-            return step, None
+            return step, {}
         prefix = f"{SCRATCH}/{step.name}-{identity[:12]}-"
         if path.startswith(prefix):
             places = path.removeprefix(prefix).partition("/")[0].split("-")
-            return step, {
-                axis: np.array([int(place)]) for axis, place in zip(step.axes, places, strict=False)
-            }
-    return None
+            return step, {axis: np.array([int(p)]) for axis, p in zip(step.axes, places, strict=False)}
+    return None, {}
 
 
-def located(study: Study, step: Step, where: Mapping[str, Positions]) -> tuple[BlockState, int] | None:
+def element_state(study: Study, step: Step, where: Mapping[str, Positions]) -> tuple[BlockState, int] | None:
     """The state of the block that an element is in, and its place there; None while there are no blocks."""
     grid = study.grid(step)
     if grid is None:

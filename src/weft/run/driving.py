@@ -51,11 +51,8 @@ def drive(
     watching = observer_for(progress)
     observers = [*options.observers, *([watching] if watching else [])]
     session = Session(study, options, observers, lambda: _finished(study), hold)
-    if not wait:
-        return session.start()
-    try:
+    if wait:
         session.run()
-    finally:
-        if watching is not None:
-            watching.close()
+    else:
+        session.start()
     return session

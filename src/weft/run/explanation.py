@@ -10,7 +10,7 @@ from typing import Any
 from weft.engine.failures import at_place, brief
 from weft.model.step import Parameter, Step
 from weft.plan.blocks import Positions
-from weft.run.contents import located
+from weft.run.contents import element_state
 from weft.store.commits import STATES
 from weft.store.layout import results_folder
 from weft.study.arguments import Fetcher, place
@@ -90,7 +90,7 @@ def _summary(study: Study, step: Step) -> str:
 
 def _committed(study: Study, step: Step, where: Mapping[str, Positions]) -> dict[str, Any]:
     """The commit that holds an element."""
-    found = located(study, step, where)
+    found = element_state(study, step, where)
     state, position = found if found is not None else (None, 0)
     what = STATES[state.states()[position]] if state is not None else "open"
     if state is None or what == "open":

@@ -19,7 +19,6 @@ from weft.run.driving import OPTIONS, drive, options_from
 from weft.run.handle import Handle, frozen
 from weft.run.made_files import gone
 from weft.store.record import Reset
-from weft.store.results import Results
 from weft.study.opening import open_study
 from weft.study.study import Study
 
@@ -141,11 +140,7 @@ class GoingOn(Handle):
             study = self._study
             study.epoch += 1
             study.resets += self._resets(study, wanted, study.epoch)
-            for name, results in study.results.items():
-                again = Results(
-                    results.store, name, results.identity, results.bases, study.resets, results.ragged
-                )
-                study.results[name] = again.refresh()
+            study.results |= frozen(study).results
             return self
         with self._alone() as directory:
             for _ in range(20):

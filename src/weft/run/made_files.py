@@ -59,43 +59,23 @@ class MadeFiles(Care):
         Returns
         -------
         Table
-            A row for each: path, bytes, the step that it belongs to, how many elements; and for one that an
-            element made, or that is an element's own, its position on each axis.
+            A row for each: path, bytes, the step that it belongs to; and for one that an element made, or
+            that is its own, the element's position on each axis.
         """
-        study = self._sync()
-        rows = Table() if self.path is None else self._kept_files(study, path or "")
+        study, rows = self._sync(), Table()
+        if self.path is not None:
+            directory = self._directory()
+            below = os.path.relpath(os.path.join(directory.path, path or ""), directory.path)
+            for name in walk(directory):
+                if below in (".", name) or name.startswith(f"{below}/"):
+                    step, where = owner(study, name)
+                    index = {axis: int(study.axes[axis].logical[at[0]]) for axis, at in where.items()}
+                    size = directory.fs.size(f"{directory.path}/{name}")
+                    rows.append({"path": name, "bytes": size, "step": step and step.name, **index})
         wanted = os.path.abspath(path) if path is not None else ""
         for made in made_files(study):
             if made.place == wanted or made.place.startswith(f"{wanted.rstrip('/')}/"):
-                rows.append(
-                    {"path": made.path, "bytes": made.size, "step": made.step, "elements": 1, **made.index}
-                )
-        return rows
-
-    def _kept_files(self, study: Study, path: str | os.PathLike[str]) -> Table:
-        directory = self._directory()
-        below = os.path.relpath(os.path.join(directory.path, path), directory.path)
-        commits = {
-            f"{commit.name}.weft": commit
-            for results in study.results.values()
-            for held in results.commits.values()
-            for commit in held.values()
-        }
-        rows = Table()
-        for name in walk(directory):
-            if below not in (".", name) and not name.startswith(f"{below}/"):
-                continue
-            row: dict[str, Any] = {"path": name, "bytes": directory.fs.size(f"{directory.path}/{name}")}
-            row |= {"step": None, "elements": None}
-            if (found := owner(study, name)) is not None:
-                step, where = found
-                commit = commits.get(os.path.basename(name))
-                row["step"] = step.name
-                if where is not None:
-                    row |= {"elements": 1, **{a: int(study.axes[a].logical[p[0]]) for a, p in where.items()}}
-                elif commit is not None:
-                    row["elements"] = commit.n_done + commit.n_failed
-            rows.append(row)
+                rows.append({"path": made.path, "bytes": made.size, "step": made.step, **made.index})
         return rows
 
     def changed_on_disk(self) -> Table:

@@ -163,7 +163,7 @@ class Run(Tables, MadeFiles, Export, GoingOn, Mapping[str, Any]):
         survey = Survey(self._still())
         count = survey.counts()[step.name]
         total = "an unknown number" if count.total is None else str(count.total)
-        parts = [f"{n} {word}" for n, word in ((count.failed, "failed"), (count.blocked, "blocked")) if n]
+        parts = count.told("failed", "blocked")
         parts += [f"{count.open or 0} not run yet"] if count.open != 0 else []
         error = Errors(self, survey).first
         cause = f" First cause: {error}." if error is not None else ""

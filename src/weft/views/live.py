@@ -20,8 +20,8 @@ MOST_WORKERS = 12
 class Live:
     """Redraws a table in place on standard error."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
         # What the user prints stays above the table, unless it goes elsewhere than to this terminal.
         self._live = RichLive(
             console=self.console, auto_refresh=False, redirect_stdout=sys.stdout.isatty(),
@@ -87,13 +87,12 @@ def _step(name: str, state: StepState, ended: bool) -> list[Any]:
         mark, style = ("✓", "green") if state.done + state.skipped == state.total else ("✗", "red")
     elif state.samples and not ended:
         mark, style = "▸", "cyan"
-    lost = [f"{n:,} {word}" for n, word in ((state.failed, "failed"), (state.blocked, "blocked")) if n]
     left = "" if ended or not state.open or state.left() is None else f"{clock(state.left())} left"
     settled = state.settled if state.total else 0
     bar = ProgressBar(state.total or 1, settled, width=24, complete_style="cyan", finished_style=style)
     return [
         Text(f"{mark} {name}", style=style), bar, f"{state.done:,}/{total}",
-        Text(", ".join(lost), style="red"), per_second(state.rate()), left,
+        Text(", ".join(state.told("failed", "blocked")), style="red"), per_second(state.rate()), left,
     ]  # fmt: skip
 
 

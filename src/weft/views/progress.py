@@ -128,8 +128,7 @@ class Lines:
     They go to the logger ``weft``, or to standard error where no logging is set up.
     """
 
-    def __init__(self, every: float = LINE_EVERY) -> None:
-        self.every = every
+    def __init__(self) -> None:
         self._last: float | None = None
 
     def show(self, tally: Tally, now: float, ended: bool = False) -> None:
@@ -146,7 +145,7 @@ class Lines:
             told = "; ".join(_result(name, state) for name, state in tally.steps.items())
             idle = ", nothing had to run" if tally.idle else ""
             self._say(logging.INFO, f"{tally.name}: ended after {now - tally.started:.1f} s{idle}: {told}")
-        elif now - self._last >= self.every:
+        elif now - self._last >= LINE_EVERY:
             self._last = now
             moving = {n: s for n, s in tally.steps.items() if s.samples and s.open != 0}
             told = "; ".join(_progress(n, s) for n, s in moving.items())
@@ -171,5 +170,4 @@ def _progress(name: str, state: StepState) -> str:
 
 
 def _result(name: str, state: StepState) -> str:
-    counts = {word: getattr(state, word) for word in ("failed", "blocked", "skipped", "open")}
-    return ", ".join([f"{name} {state.done:,} done", *(f"{n:,} {word}" for word, n in counts.items() if n)])
+    return ", ".join([f"{name} {state.done:,} done", *state.told("failed", "blocked", "skipped", "open")])
