@@ -261,3 +261,11 @@ def test_a_loop_goes_on_after_a_round_without_a_cell(rows: list[list[int]], tmp_
     assert run.ok and list(run["history"]) == [made(rows)]
     sums = np.cumsum([sum(map(sum, turn)) for turn in made(rows)])
     assert run["new"].tolist() == [sums.tolist()]
+
+
+def test_some_rows_are_read_where_what_made_them_was_taken_whole() -> None:
+    first = weft.step("z", mapspec="k[m] -> z[m]")(lambda k: k)
+    scaled = weft.step("w", mapspec="x[j, i] -> w[j, i]")(lambda x, z: x + int(z.sum()))
+    run = weft.Pipeline([opened, first, scaled]).run({"n": [1, 3, 2], "k": [4, 6]}, progress=False)
+    assert run["w"].tolist() == [[10, None, None], [10, 11, 12], [10, 11, None]]
+    assert run.isel("w", j=[0, 2]).tolist() == [[10, None], [10, 11]]

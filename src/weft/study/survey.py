@@ -175,6 +175,8 @@ def without_stale(
         return found
     axes = study.graph.axes.get(name, ())
     along = [chosen[a] if chosen and a in chosen else all_positions(study, a) for a in axes]
+    # Rows may all end before their axis does, and so does what was found.
+    along = [places[:n] for places, n in zip(along, found.shape, strict=False)]
     mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
     valid = np.broadcast_to(done[tuple(mesh[a] for a in made.axes)], found.shape).reshape(-1)
     present = np.arange(len(valid)) if found.present is None else found.present
