@@ -136,8 +136,7 @@ class Cells:
         if self.run._assembled(name, self._storage(name, int(rows[0]))).column.nbytes > LARGE:
             return {row: Unread(partial(self._one, name, row)) for row in rows.tolist()}
         found = self.run._assembled(name)
-        there = np.arange(math.prod(found.shape)) if found.present is None else found.present
-        values = dict(zip(there.tolist(), found.column.tolist(), strict=True))
+        values = dict(zip(found.places.tolist(), found.column.tolist(), strict=True))
         places = np.unravel_index(np.arange(self.n), self.shape)
         mine = np.ravel_multi_index([places[self.axes.index(axis)] for axis in own], found.shape)
         return {row: values[at] for row, at in enumerate(mine.tolist()) if at in values}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from weft.errors import InvalidInput
 from weft.run.contents import new_place
 from weft.run.handle import Handle
-from weft.study.ends import absent, positions
+from weft.study.arrays import Assembled
 from weft.study.labels import columns, coordinates, dims, filled, needed
 
 
@@ -35,7 +34,7 @@ class Export(Handle):
             If xarray is not installed.
         """
         xr = needed("xarray", "labels")
-        arrays = self._arrays(names or self._shaped())
+        arrays = {name: self._filled(name, self._assembled(name)) for name in names or self._shaped()}
         axes = self._study.graph.axes
         data = {name: (dims(name, axes.get(name, ()), array), array) for name, array in arrays.items()}
         used = {dim for dims, _ in data.values() for dim in dims}
@@ -62,7 +61,8 @@ class Export(Handle):
             shaped = self._shaped()
             widest = max((axes_of.get(n, ()) for n in shaped), key=len, default=())
             names = tuple(n for n in shaped if set(axes_of.get(n, ())) <= set(widest))
-        arrays = self._arrays(names)
+        found = {name: self._assembled(name) for name in names}
+        arrays = {name: self._filled(name, held) for name, held in found.items()}
         axes = list(dict.fromkeys(axis for name in names for axis in axes_of.get(name, ())))
         # Of the arrays themselves: a loop may have ended early.
         lengths = {a: n for name in names for a, n in zip(axes_of.get(name, ()), arrays[name].shape)}
@@ -72,11 +72,14 @@ class Export(Handle):
             for n, given in study.inputs.items()
             if given.axes and set(given.axes) <= set(axes) and n not in names
         }
-        behind = {name: (axes_of[name], gone) for name in names if (gone := self._absent(name)) is not None}
+        behind = {
+            name: (axes_of[name], held.gone.reshape(held.shape))
+            for name, held in found.items()
+            if held.gone is not None and held.gone.any()
+        }
         for name in behind:
-            held = self._assembled(name)
-            if not held.n_missing:  # nothing is left to fill, so the values keep their type
-                arrays[name] = np.ma.getdata(held.array())
+            if not found[name].n_missing:  # nothing is left to fill, so the values keep their type
+                arrays[name] = np.ma.getdata(found[name].array())
         placed = {name: (axes_of.get(name, ()), array) for name, array in arrays.items()}
         frame = pd.DataFrame(columns(axes, shape, inputs, placed))
         if behind:
@@ -134,29 +137,13 @@ class Export(Handle):
         made = {n: study.graph.producer[n] for n in study.graph.outputs if study.array_shape(n) is not None}
         return tuple(n for n, step in made.items() if step.keep or study.results[step.name].commits)
 
-    def _arrays(self, names: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-        """Results with holes filled as xarray would."""
-        found = {}
-        for name in names:
-            assembled = self._assembled(name)
-            if not self._study.graph.axes.get(name):
-                found[name] = _scalar(np.nan if assembled.n_missing else self._shown(name, assembled))
-            elif assembled.present is not None and not len(assembled.present):
-                found[name] = np.full(assembled.shape, np.nan)
-            else:
-                found[name] = filled(assembled.array())
-        return found
-
-    def _absent(self, name: str) -> np.ndarray[Any, Any] | None:
-        """Where a result has no element: behind the end of a loop or of a row; None if it has all."""
-        if not self._assembled(name).absent:
-            return None
-        study = self._sync()
-        axes = study.graph.axes[name]
-        mesh = np.meshgrid(*(positions(study, axis) for axis in axes), indexing="ij")
-        where = {axis: place.reshape(-1) for axis, place in zip(axes, mesh, strict=True)}
-        gone: np.ndarray[Any, Any] = absent(study, name, where, mesh[0].size)
-        return gone.reshape(mesh[0].shape)
+    def _filled(self, name: str, found: Assembled) -> np.ndarray[Any, Any]:
+        """A result with holes filled as xarray would."""
+        if not self._study.graph.axes.get(name):
+            return _scalar(np.nan if found.n_missing else self._shown(name, found))
+        if found.present is not None and not len(found.present):
+            return np.full(found.shape, np.nan)
+        return filled(found.array())
 
     def _coordinates(self, used: set[str], taken: set[str]) -> dict[str, Any]:
         """Inputs along the axes that are used."""

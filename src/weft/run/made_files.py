@@ -152,9 +152,8 @@ def _says_files(step: Step) -> bool:
 def _of_stream(study: Study, step: Step) -> Iterator[MadeFile]:
     values = Values(study)
     paths, stamps = values.assemble(PATHS), values.assemble(STAMPS)
-    flat = np.arange(len(paths.column)) if paths.present is None else paths.present
     for position, written, seen in zip(
-        flat.tolist(), paths.column.tolist(), stamps.column.tolist(), strict=True
+        paths.places.tolist(), paths.column.tolist(), stamps.column.tolist(), strict=True
     ):
         for path, stamp in zip(written, seen or (), strict=True):
             if stamp is not None:
@@ -173,8 +172,7 @@ def _of_values(study: Study, step: Step, output: str) -> Iterator[MadeFile]:
         column = found.column.tolist()
     except UnsafePayload:
         return
-    flat = np.arange(len(column)) if found.present is None else found.present
-    for position, value in zip(flat.tolist(), column, strict=True):
+    for position, value in zip(found.places.tolist(), column, strict=True):
         for file in files_in(value):
             if file.seen is not None:
                 at = np.unravel_index(position, found.shape) if step.axes else ()

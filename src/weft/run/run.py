@@ -134,12 +134,14 @@ class Run(Tables, MadeFiles, Export, GoingOn, Mapping[str, Any]):
             return self[name]
         if not found.n_missing:
             return self._shown(name, found)
+        hole = missing
+        if isinstance(missing, str):
+            hole = {"mask": np.ma.masked, "nan": np.nan}.get(missing, missing)
         if not self._study.graph.axes.get(name):
-            return np.ma.masked if missing == "mask" else (np.nan if missing == "nan" else missing)
+            return hole
         array: Any = np.ma.asarray(found.array())
-        if isinstance(missing, str) and missing == "mask":
+        if hole is np.ma.masked:
             return array
-        hole = np.nan if isinstance(missing, str) and missing == "nan" else missing
         dtype = array.dtype if array.dtype == object else np.result_type(array.dtype, np.asarray(hole).dtype)
         filled = np.ma.getdata(array).astype(dtype)
         # Not ``filled``: it takes None for its own default.

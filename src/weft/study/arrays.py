@@ -40,15 +40,25 @@ class Assembled:
     own
         Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which
         saves copying it, a fifth of loading 10^6 values.
-    absent
-        How many of the values that are not there never will be: a loop ended before them.
+    gone
+        Which of the values never will be there, flat, if any are such: a loop, or a row, ended before them.
     """
 
     column: Column
     shape: tuple[int, ...]
     present: Positions | None = None
     own: bool = False
-    absent: int = 0
+    gone: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+
+    @property
+    def places(self) -> Positions:
+        """Flat positions of the values."""
+        return np.arange(len(self.column)) if self.present is None else self.present
+
+    @property
+    def absent(self) -> int:
+        """How many of the values never will be there."""
+        return 0 if self.gone is None else int(self.gone.sum())
 
     @property
     def n_missing(self) -> int:
@@ -230,7 +240,7 @@ class Values:
         kept = np.flatnonzero(there)
         part = {a: p[kept] for a, p in positions.items()}
         column = self.elements(name, part, len(kept)) if len(kept) else concat([])
-        return Assembled(column, shape, kept, absent=0 if gone is None else int(gone.sum()))
+        return Assembled(column, shape, kept, gone=gone)
 
     def _quick(self, name: str) -> Assembled | None:
         """The whole of an array along one axis or none whose blocks are whole: no index per element."""

@@ -179,8 +179,9 @@ def without_stale(
     along = [places[:n] for places, n in zip(along, found.shape, strict=False)]
     mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
     valid = np.broadcast_to(done[tuple(mesh[a] for a in made.axes)], found.shape).reshape(-1)
-    present = np.arange(len(valid)) if found.present is None else found.present
-    kept = valid[present]
+    kept = valid[found.places]
     if kept.all():
         return found
-    return Assembled(found.column.take(np.flatnonzero(kept)), found.shape, present[kept], absent=found.absent)
+    return Assembled(
+        found.column.take(np.flatnonzero(kept)), found.shape, found.places[kept], gone=found.gone
+    )

@@ -221,7 +221,7 @@ class Whole:
 
     def _labelled(self, assembled: Assembled) -> list[Labelled[Any]]:
         values = assembled.column.tolist()
-        flat = np.arange(math.prod(assembled.shape)) if assembled.present is None else assembled.present
+        flat = assembled.places
         along = np.unravel_index(flat, assembled.shape)
         at = {axis: places.tolist() for axis, places in zip(self.axes, along, strict=True)}
         held = {name: (axis, array.column.tolist()) for name, (axis, array) in self.inputs.items()}
