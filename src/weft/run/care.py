@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
 import os
 import shutil
 import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 from weft.errors import CorruptResult, InvalidInput
 from weft.run import cleaning
-from weft.run.contents import COPY, FOLDERS, FRAMED, OURS, new_place, walk
+from weft.run.contents import COPY, FOLDERS, FRAMED, OURS, checked, new_place, walk
 from weft.run.handle import Handle, frozen
-from weft.store import frames
-from weft.store.fs import FileSystem
 from weft.store.layout import CHANGES, JOBS, LEASE, RESULTS, RUN
 from weft.store.record import RunDirectory
 from weft.study.opening import absolute, load_study
 from weft.values.table import Table
-
-PIECE = 16 << 20  # bytes of a file that are read at once
 
 
 class Care(Handle):
@@ -59,7 +53,7 @@ class Care(Handle):
         with new_place(path) as place:
             for name in _kept(directory):
                 fs.make_dirs(os.path.dirname(f"{place}/{name}"))
-                fs.write_new(f"{place}/{name}", _checked(fs, f"{directory.path}/{name}", name))
+                fs.write_new(f"{place}/{name}", checked(directory, name))
         study = load_study(absolute(path), fs, trust=self._trust).refresh()
         return type(self)(study, trust=self._trust, pipeline=self._pipeline)
 
@@ -78,7 +72,7 @@ class Care(Handle):
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
                 for name in _kept(directory):
                     with packed.open(name, "w", force_zip64=True) as entry:
-                        for piece in _checked(directory.fs, f"{directory.path}/{name}", name):
+                        for piece in checked(directory, name):
                             entry.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -212,24 +206,6 @@ def _kept(directory: RunDirectory) -> list[str]:
     return sorted(names, key=lambda name: (name == RUN, name.startswith(f"{CHANGES}/"), name))
 
 
-def _checked(fs: FileSystem, path: str, name: str) -> Iterator[bytes | memoryview]:
-    """The content of a file, piece by piece, checked where it has checksums."""
-    if FRAMED.fullmatch(name):
-        frame = frames.open_frame(fs, path)
-        yield fs.read(path, 0, frame.start)
-        for number in range(len(frame.buffers)):
-            yield frames.read(fs, frame, [number])[0]
-        return
-    size, offset, state = fs.size(path), 0, hashlib.blake2b(digest_size=16)
-    while offset < size and (piece := fs.read(path, offset, PIECE)):
-        yield piece
-        state.update(piece)
-        offset += len(piece)
-    copy = COPY.fullmatch(name)
-    if copy and copy[1] != state.hexdigest():
-        raise CorruptResult(f"{path} does not match the checksum of the file that it is a copy of.")
-
-
 def _verified(directory: RunDirectory, repair: bool) -> Table:
     rows = Table()
     for name in walk(directory):
@@ -237,7 +213,7 @@ def _verified(directory: RunDirectory, repair: bool) -> Table:
         if not copy and not FRAMED.fullmatch(name):
             continue
         try:
-            for _ in _checked(directory.fs, path, name):
+            for _ in checked(directory, name):
                 pass
         except FileNotFoundError:
             continue  # superseded, and removed since it was listed

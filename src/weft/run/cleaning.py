@@ -9,8 +9,7 @@ import numpy as np
 
 from weft.errors import CorruptResult
 from weft.plan.blocks import positions
-from weft.run.contents import FOLDERS, IDENTITY, element_state, owner
-from weft.store import frames
+from weft.run.contents import FOLDERS, IDENTITY, checked, element_state, owner
 from weft.store.commits import DONE, Commit
 from weft.store.layout import RESULTS, SCRATCH, results_folder
 from weft.store.record import Change, RunDirectory
@@ -88,9 +87,8 @@ def _file(commit: Commit) -> str:
 
 def _whole(directory: RunDirectory, commit: Commit) -> bool:
     try:
-        frame = frames.open_frame(directory.fs, f"{directory.path}/{_file(commit)}")
-        for number in range(len(frame.buffers)):
-            frames.read(directory.fs, frame, [number])
+        for _ in checked(directory, _file(commit)):
+            pass
     except (CorruptResult, FileNotFoundError):
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -10,9 +11,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from weft.errors import InvalidInput
+from weft.errors import CorruptResult, InvalidInput
 from weft.model.step import Step
 from weft.plan.blocks import Positions
+from weft.store import frames
 from weft.store.commits import BlockState
 from weft.store.fs import TEMPORARY, current
 from weft.store.layout import (
@@ -33,6 +35,7 @@ from weft.store.record import RunDirectory
 from weft.study.opening import absolute
 from weft.study.study import Study
 
+PIECE = 16 << 20  # bytes of a file that are read at once
 _HEX = r"[0-9a-f]{16,}"
 FOLDERS = (CHANGES, CODE, INPUTS, RESULTS, EVENTS, JOBS, SCRATCH, ARTIFACTS, "errors", LOGS)
 OURS = re.compile(
@@ -57,6 +60,31 @@ def walk(directory: RunDirectory, below: str = "") -> Iterator[str]:
             yield from walk(directory, path)
         else:
             yield path
+
+
+def checked(directory: RunDirectory, name: str) -> Iterator[bytes | memoryview]:
+    """The content of a file, piece by piece, checked where it has checksums.
+
+    Raises
+    ------
+    CorruptResult
+        If it does not match them.
+    """
+    fs, path = directory.fs, f"{directory.path}/{name}"
+    if FRAMED.fullmatch(name):
+        frame = frames.open_frame(fs, path)
+        yield fs.read(path, 0, frame.start)
+        for number in range(len(frame.buffers)):
+            yield frames.read(fs, frame, [number])[0]
+        return
+    size, offset, state = fs.size(path), 0, hashlib.blake2b(digest_size=16)
+    while offset < size and (piece := fs.read(path, offset, PIECE)):
+        yield piece
+        state.update(piece)
+        offset += len(piece)
+    copy = COPY.fullmatch(name)
+    if copy and copy[1] != state.hexdigest():
+        raise CorruptResult(f"{path} does not match the checksum of the file that it is a copy of.")
 
 
 def owner(study: Study, path: str) -> tuple[Step | None, dict[str, Positions]]:
