@@ -62,6 +62,15 @@ def test_deaths_count_as_attempts(processes: str, calls: Calls) -> None:
     assert len(calls) == 3
 
 
+def test_a_deadly_first_iteration_runs_alone_and_nowhere_else(processes: str, calls: Calls) -> None:
+    step = weft.Step(deadly(calls, 0), "y", name="f")
+    loop = weft.Loop([step], n_iterations=4, name="t", carry={"x": "y"})
+    run = weft.Pipeline([loop]).run({"x": 0}, backend=processes, on_error="continue", **QUIET)
+    counts = run.status["f"]
+    assert (counts["failed"], counts["blocked"]) == (1, 3)
+    assert len(calls) == 2
+
+
 def test_an_element_that_lives_after_a_death_is_done(processes: str, calls: Calls) -> None:
     step = weft.step("y", mapspec="x[i] -> y[i]", retries=1)(deadly(calls, 3, "kill", only_first=2))
     run = weft.Pipeline([step]).run({"x": list(range(6))}, backend=processes, **QUIET)

@@ -172,7 +172,8 @@ class Driver:
         size = 0
         while track.ready and (size < most or not items) and len(numbers) < MOST_BLOCKS_PER_JOB:
             number = track.ready[0]
-            found = track.items(number)
+            # A block that came to be ready and then lost its worker waits for what is suspected in it.
+            found = [] if track.out.get(number) else track.items(number)
             n = sum(item.n for item in found)
             if items and size + n > most:
                 break

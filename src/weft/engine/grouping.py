@@ -76,7 +76,7 @@ def send_groups(
     items: list[Item] = []
     while track.ready:
         number = heapq.heappop(track.ready)
-        found = track.items(number)
+        found = [] if track.out.get(number) else track.items(number)
         (numbers if found else settled).append(number)
         items += found
     first = pool.n_jobs == 1 and not track.measured[0]
