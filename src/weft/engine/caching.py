@@ -26,7 +26,6 @@ from weft.values.content import digest, digest_bytes
 
 SHARED = "shared cache"  # under this name a study's memory has what its driver found
 _CODES = "cached codes"  # and under this the codes of steps, as far as they were compared in this process
-_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ def remembering(
     code = _code_here(study, step, shared) if shared is not None else ""
     if shared is None or not code:
         return lambda call: call
-    arguments = [
-        _Argument(study, step, parameter, source)
+    parts = [
+        _part(study, step, parameter, source)
         for parameter, source in zip(step.parameters, sources, strict=True)
     ]
     # Who forces a step or resets its elements wants them made anew; what is made is kept all the same.
     anew = bool(study.records[step.name].forced) or any(r.step == step.name for r in study.resets)
-    return lambda call: _Remembered(call, step, shared.cache, code, arguments, anew, control)
+    return lambda call: _Remembered(call, step, shared.cache, code, parts, anew, control)
 
 
 def _code_here(study: Study, step: Step, shared: Shared) -> str:
@@ -117,74 +116,68 @@ def _class_code(kind: type) -> str:
     return code_digest(kind)
 
 
-class _Argument:
-    """One argument's part of the key."""
+def _part(study: Study, step: Step, parameter: Parameter, source: Any) -> Callable[[Any], bytes] | None:
+    """What tells an argument's part of the key, its name and content, from its value; None if it has none."""
+    made = parameter.injected if injected(step, parameter, study) else None
+    if step.ignores(parameter) or made == "res":
+        return None
+    known = ""
+    if isinstance(source, Constant):
+        given = None if step.is_bound(parameter) else study.inputs.get(parameter.name)
+        with contextlib.suppress(Exception):  # then the call has no key
+            known = _content(source.value, given.digest if given and not given.axes else "")
 
-    def __init__(self, study: Study, step: Step, parameter: Parameter, source: Any) -> None:
-        made = injected(step, parameter, study)
-        self.name = parameter.argument
-        self.counts = not step.ignores(parameter) and not (made and parameter.injected == "res")
-        self.stream = made and parameter.injected == "rng"
-        self.known = ""
-        if self.counts and isinstance(source, Constant):
-            given = None if step.is_bound(parameter) else study.inputs.get(parameter.name)
-            with contextlib.suppress(Exception):  # then the call has no key
-                self.known = _content(source.value, given.digest if given and not given.axes else "")
+    def part(value: Any) -> bytes:
+        found = known or _content(value.bit_generator.state if made == "rng" else value)
+        return f"{parameter.argument}={found}".encode()
 
-    def part(self, value: Any) -> bytes:
-        """Name and content."""
-        found = self.known or _content(value.bit_generator.state if self.stream else value)
-        return f"{self.name}={found}".encode()
+    return part
 
 
+@dataclass(frozen=True)
 class _Remembered:
     """A call that is only made for what is not in the cache. Whatever the cache cannot do, the call does."""
 
-    def __init__(
-        self, call: Callable[..., Any], step: Step, cache: Cache, code: str, arguments: Sequence[_Argument],
-        anew: bool, control: Control,
-    ) -> None:  # fmt: skip
-        self.call, self.name, self.cache, self.code, self.anew = call, step.name, cache, code, anew
-        self.wide, self.opens, self.control = len(step.outputs) > 1, bool(step.opened), control
-        self.arguments = arguments
+    call: Callable[..., Any]
+    step: Step
+    cache: Cache
+    code: str
+    parts: Sequence[Callable[[Any], bytes] | None]
+    anew: bool
+    control: Control
 
     def __call__(self, *args: Any) -> Any:
+        wide = len(self.step.outputs) > 1
         try:
-            key = self._key(args)
+            parts = [part(value) for part, value in zip(self.parts, args, strict=True) if part is not None]
+            key = digest_bytes(self.code.encode(), *sorted(parts))
         except Exception:  # an argument without a digest, such as a lock in a run in memory
             return self.call(*args)
-        if not self.anew:
-            value = self._found(key)
-            if value is not _MISSING:
-                return value
+        if not self.anew and (found := self._found(key)) is not None:
+            return found if wide else found[0]
         started = time.perf_counter()
         value = self.call(*args)
         seconds = time.perf_counter() - started
         with contextlib.suppress(Exception):  # what cannot be stored is told, if at all, by the run itself
-            self._keep(key, value, seconds)
+            self._keep(key, value if wide else (value,), seconds)
         return value
 
-    def _key(self, args: Sequence[Any]) -> str:
-        parts = [a.part(value) for a, value in zip(self.arguments, args, strict=True) if a.counts]
-        return digest_bytes(self.code.encode(), *sorted(parts))
-
-    def _found(self, key: str) -> Any:
-        entry = self.cache.get(self.name, key)
+    def _found(self, key: str) -> tuple[Any, ...] | None:
+        entry = self.cache.get(self.step.name, key)
         if entry is None:
-            return _MISSING
+            return None
         try:
             values = tuple(
-                Cells(column, shape) if self.opens else column.tolist()[0]
+                Cells(column, shape) if self.step.opened else column.tolist()[0]
                 for column, shape in zip(entry.columns, entry.shapes, strict=True)
             )
         except Exception:  # its class or its codec is not here any more
-            return _MISSING
+            return None
         # Blocks and backends are chosen by what elements take that are not in the cache.
         self.control.saved += entry.seconds
-        return values if self.wide else values[0]
+        return values
 
-    def _keep(self, key: str, value: Any, seconds: float) -> None:
-        values = value if self.wide else (value,)
-        columns = [part.column if self.opens else pack([part]) for part in values]
-        shapes = [part.shape if self.opens else () for part in values]
-        self.cache.put(self.name, key, Entry(columns, shapes, seconds))
+    def _keep(self, key: str, values: tuple[Any, ...], seconds: float) -> None:
+        columns = [part.column if self.step.opened else pack([part]) for part in values]
+        shapes = [part.shape if self.step.opened else () for part in values]
+        self.cache.put(self.step.name, key, Entry(columns, shapes, seconds))

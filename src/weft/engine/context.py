@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from weft.model.resources import Resources
@@ -63,7 +63,10 @@ class Context:
     @cached_property
     def scratch(self) -> str:
         """A directory on the node's own disk, removed when the worker's process ends."""
-        return _scratch(self.id)
+        name = hashlib.blake2b(self.id.encode(), digest_size=8).hexdigest()
+        path = os.path.join(_scratch_root(os.getpid()), name)
+        os.makedirs(path, exist_ok=True)
+        return path
 
     @property
     def log(self) -> logging.Logger:
@@ -80,18 +83,8 @@ class Context:
         return self.stopping()
 
 
-_roots: dict[int, str] = {}
-_lock = threading.Lock()
-
-
-def _scratch(element: str) -> str:
-    import atexit
-
-    with _lock:
-        root = _roots.get(os.getpid())
-        if root is None:
-            root = _roots[os.getpid()] = tempfile.mkdtemp(prefix="weft-scratch-")
-            atexit.register(shutil.rmtree, root, ignore_errors=True)
-    path = os.path.join(root, hashlib.blake2b(element.encode(), digest_size=8).hexdigest())
-    os.makedirs(path, exist_ok=True)
-    return path
+@cache
+def _scratch_root(process: int) -> str:
+    root = tempfile.mkdtemp(prefix="weft-scratch-")
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import warnings
@@ -35,31 +36,36 @@ class Emitter:
 
 
 class EventLog:
-    """Keeps the events of a session in the run directory, a line of JSON each; not synced."""
+    """Keeps the events of a session in the run directory."""
 
     def __init__(self, root: str, fs: FileSystem, session: str) -> None:
         self.fs = fs
         self.path = f"{root}/{EVENTS}/{session}.jsonl"
-        fs.make_dirs(f"{root}/{EVENTS}")
 
     def __call__(self, event: Event) -> None:
         """Append an event."""
         if event.kind in QUIET:
             return
         record = {"kind": event.kind, "time": event.time, "step": event.step, **event.data}
+        note(self.fs, self.path, record)
+
+
+def note(fs: FileSystem, path: str, record: dict[str, Any]) -> None:
+    """Append a record, a line of JSON, to a log; not synced."""
+    line = (json.dumps(record, default=str) + "\n").encode()
+    with contextlib.suppress(OSError):  # a full disk ends the run through its commits, which matter
         try:
-            self.fs.append(self.path, (json.dumps(record, default=str) + "\n").encode())
-        except OSError:
-            pass  # a full disk ends the run through its commits, which matter; the log does not
+            fs.append(path, line)
+        except FileNotFoundError:
+            fs.make_dirs(path.rpartition("/")[0])
+            fs.append(path, line)
 
 
-def read_events(root: str, fs: FileSystem) -> list[dict[str, Any]]:
-    """All events of a run in the order of time; a line that was cut is left out."""
+def noted(fs: FileSystem, folder: str) -> list[dict[str, Any]]:
+    """The records of all logs in a folder, in the order of time; a line that was cut is left out."""
     found = []
-    for name in fs.listdir(f"{root}/{EVENTS}"):
-        for line in fs.read(f"{root}/{EVENTS}/{name}").splitlines():
-            try:
+    for name in fs.listdir(folder):
+        for line in fs.read(f"{folder}/{name}").splitlines():
+            with contextlib.suppress(ValueError):
                 found.append(json.loads(line))
-            except ValueError:
-                continue
     return sorted(found, key=lambda record: float(record["time"]))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from weft.backends.following import alive
 from weft.errors import RunLocked
 from weft.store.fs import FileSystem
 from weft.store.layout import JOBS, LEASE
@@ -178,13 +179,7 @@ def _born(pid: int) -> str:
             fields = file.read().rpartition(b")")[2].split()
             return "" if fields[0] == b"Z" else fields[19].decode()
     except OSError:
-        try:
-            os.kill(pid, 0)
-            return "?"
-        except ProcessLookupError:
-            return ""
-        except OSError:
-            return "?"
+        return "?" if alive(pid) else ""
 
 
 def _boot() -> str:

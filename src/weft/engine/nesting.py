@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from weft.engine.calls import positional, returning
@@ -57,24 +58,22 @@ class Nested:
         if self.whole:
             values = self._study(values)
         else:
-            for call, names, outputs, bound in self._calls():
+            for call, names, outputs, bound in self._calls:
                 made = call(*[bound[n] if n in bound else values[n] for n in names])
                 values.update(zip(outputs, made if len(outputs) > 1 else (made,), strict=True))
         found = tuple(values[name] for name in self.outputs)
         return found if len(found) > 1 else found[0]
 
+    @cached_property
     def _calls(self) -> list[tuple[Callable[..., Any], list[str], tuple[str, ...], dict[str, Any]]]:
         """Each step's function, bound once to positions."""
-        if "_bound_calls" not in vars(self):
-            self._bound_calls = []
-            known = {name for step in self.steps for name in step.outputs} | set(self.names.values())
-            for step in self.steps:
-                names = [p.name for p in step.parameters if step.is_bound(p) or p.name in known]
-                bound = {p.name: step.bound_value(p) for p in step.parameters if step.is_bound(p)}
-                self._bound_calls.append(
-                    (returning(step, positional(step, names), {}), names, step.outputs, bound)
-                )
-        return self._bound_calls
+        known = {name for step in self.steps for name in step.outputs} | set(self.names.values())
+        calls = []
+        for step in self.steps:
+            names = [p.name for p in step.parameters if step.is_bound(p) or p.name in known]
+            bound = {p.name: step.bound_value(p) for p in step.parameters if step.is_bound(p)}
+            calls.append((returning(step, positional(step, names), {}), names, step.outputs, bound))
+        return calls
 
     def _study(self, values: Mapping[str, Any]) -> dict[str, Any]:
         from weft.engine.session import Options, Session
@@ -90,7 +89,7 @@ class Nested:
         return {n: v.array() if graph.axes.get(n) else v.column.tolist()[0] for n, v in found.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_bound_calls"}
+        return {key: value for key, value in vars(self).items() if key != "_calls"}
 
 
 def _parameters(steps: Sequence[Step], whole: bool) -> dict[str, Parameter]:

@@ -6,7 +6,6 @@ The element is looked up when something is written, so that a function which pri
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import threading
@@ -14,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from weft.engine.events import note
 from weft.store.fs import FileSystem
 from weft.store.layout import LOGS
 
@@ -46,8 +46,7 @@ class Sink(logging.Handler):
 
     def __init__(self, root: str, fs: FileSystem, worker: str, where: Where) -> None:
         super().__init__()
-        self.folder, self.fs, self.where = f"{root}/{LOGS}", fs, where
-        self.path = f"{self.folder}/{worker}.jsonl"
+        self.path, self.fs, self.where = f"{root}/{LOGS}/{worker}.jsonl", fs, where
         self.begun: dict[str, str] = {}
 
     def take(self, stream: str, text: str) -> None:
@@ -62,15 +61,10 @@ class Sink(logging.Handler):
         self.keep(record.levelname.lower(), record.getMessage())
 
     def keep(self, stream: str, text: str) -> None:
-        """Append a record; a disk that refuses does not stop the element, its commit will tell."""
+        """Append a record."""
         step, at = self.where() or ("", [])
         record = {"time": time.time(), "step": step, "at": at, "stream": stream, "text": text}
-        with contextlib.suppress(OSError):
-            try:
-                self.fs.append(self.path, (json.dumps(record) + "\n").encode())
-            except FileNotFoundError:
-                self.fs.make_dirs(self.folder)
-                self.fs.append(self.path, (json.dumps(record) + "\n").encode())
+        note(self.fs, self.path, record)
 
     def flush_lines(self) -> None:
         """Keep lines that were begun and never ended."""
@@ -107,15 +101,3 @@ def keeping(root: str, fs: FileSystem, worker: str, where: Where) -> Iterator[No
 
 def _restored(stream: Any) -> Any:
     return stream._stream if isinstance(stream, Printed) else stream
-
-
-def read_logs(root: str, fs: FileSystem) -> list[dict[str, Any]]:
-    """Everything that was printed and logged, in the order of time."""
-    found = []
-    for name in fs.listdir(f"{root}/{LOGS}"):
-        for line in fs.read(f"{root}/{LOGS}/{name}").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue  # cut when its worker was killed
-    return sorted(found, key=lambda record: float(record["time"]))

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.events import read_events
+from weft.engine.events import noted
 from weft.engine.lease import holder
-from weft.engine.printed import read_logs
 from weft.plan.axes import chosen as selected
 from weft.plan.blocks import positions
 from weft.run.explanation import Explanation, explain
 from weft.run.handle import Handle
 from weft.run.state import Errors, Status, status_of
 from weft.store.commits import STATES
+from weft.store.layout import EVENTS, LOGS
 from weft.store.record import Change
 from weft.study.compare import differences
 from weft.study.survey import Survey
@@ -147,7 +147,7 @@ class Tables(Handle):
         """What happened in all sessions, in order; empty in memory."""
         if self.path is None:
             return Table()
-        return Table(read_events(self.path, self._directory().fs))
+        return Table(noted(self._directory().fs, f"{self.path}/{EVENTS}"))
 
     def submissions(self) -> Table:
         """A row for each job that a queue was given; empty on this machine."""
@@ -185,7 +185,7 @@ class Tables(Handle):
         made = self._step(step)
         chosen = self._chosen(made.name, made.axes, where)
         rows = Table()
-        for record in read_logs(self.path, self._directory().fs) if self.path is not None else ():
+        for record in noted(self._directory().fs, f"{self.path}/{LOGS}") if self.path is not None else ():
             at = dict(zip(made.axes, record["at"], strict=False))
             if record["step"] != made.name or not all(at.get(axis) in p for axis, p in chosen.items()):
                 continue
