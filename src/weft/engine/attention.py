@@ -75,32 +75,25 @@ class Attention:
         self.waiting.setdefault(pool, Places()).add(-self.place[track])
 
     def tell(self, track: Track, numbers: Sequence[int]) -> None:
-        """Have those who wait for a track's blocks look at theirs; all of its blocks without `numbers`."""
+        """Have those who wait for a track's blocks look at theirs; all of its blocks without `numbers`.
+
+        Those outside a loop also wait for iterations that will never be.
+        """
+        ended, track.ended = track.ended, []
         for need, other in self.readers[track]:
+            within = set(other.first.loops) & set(track.first.loops)
             if other.grid is not None:
-                self._reconsider(other, need, track, numbers)
+                self._reconsider(other, need, track, numbers if within or not numbers else [*numbers, *ended])
             if other.grid is None or other.ready:
                 self.wake(other)
-
-    def tell_end(self, track: Track) -> None:
-        """Have those outside a loop look at theirs, which wait for iterations that will never be."""
-        ended, track.ended = track.ended, []
-        for need, other in self.readers[track] if ended else ():
-            if other.grid is not None and not set(other.first.loops) & set(track.first.loops):
-                self._reconsider(other, need, track, ended)
-                if other.ready:
-                    self.wake(other)
 
     @staticmethod
     def _reconsider(other: Track, need: Need, track: Track, numbers: Sequence[int]) -> None:
         assert other.grid is not None
-        if track.grid is None:
-            for waiting in range(other.grid.n_blocks if track.impossible else 0):
-                other.consider(waiting)
-            return
-        if not track.grid.n_blocks:
+        if track.grid is None or not track.grid.n_blocks:  # it has nothing to wait for
             for waiting in range(other.grid.n_blocks):
                 other.consider(waiting)
+            return
         seen: set[tuple[tuple[int, int] | None, ...]] = set()
         for number in numbers or track.settled.nonzero()[0].tolist():
             if not track.settled[number]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.lanes import Constant, Hole, Lane, Upstream
+from weft.engine.lanes import HOLE, Constant, Lane, Upstream
 from weft.values.columns import pack
 
 Chosen = range | list[int]  # positions: a range where nothing is left out, which costs nothing an element
@@ -18,32 +18,26 @@ class BatchLane(Lane):
     def advance(self, high: int) -> None:
         """Run elements up to position `high` in one call, less those that a failure before them blocks."""
         low = len(self.results)
-        blocked = {
-            position
-            for up in self.from_lanes
-            if up.lane.holes
-            for position in range(low, high)
-            if type(up.at(position)) is Hole
-        }
         chosen: Chosen = range(low, high)
-        if blocked:
-            chosen = [position for position in chosen if position not in blocked]
-            self.holes += len(blocked)
-        values = self._run(chosen) if chosen else []
-        if blocked:
-            found = iter(values)
-            values = [Hole(None) if position in blocked else next(found) for position in range(low, high)]
+        if self.leaves_out:
+            left_out = self.skip | {p for up in self.from_lanes for p in chosen if up[p] is HOLE}
+            chosen = [p for p in chosen if p not in left_out]
+        values = self._halved(chosen) if chosen else []
+        if len(chosen) < high - low:
+            found = dict(zip(chosen, values, strict=True))
+            values = [found.get(p, HOLE) for p in range(low, high)]
+            self.holes += high - low - len(chosen)
         self.results += values
         self._settle(low)
 
-    def _run(self, chosen: Chosen) -> list[Any]:
+    def _halved(self, chosen: Chosen) -> list[Any]:
         try:
             return self._values(chosen)
         except (Exception, SystemExit) as error:
             if len(chosen) == 1:
                 return [self._last_attempts(chosen[0], error)]
             middle = len(chosen) // 2
-            return self._run(chosen[:middle]) + self._run(chosen[middle:])
+            return self._halved(chosen[:middle]) + self._halved(chosen[middle:])
 
     def _values(self, chosen: Chosen) -> list[Any]:
         returned = self.call(*(self._batch(source, chosen) for source in self.sources))
@@ -68,7 +62,7 @@ class BatchLane(Lane):
         if isinstance(source, Constant):
             return source.value
         if isinstance(source, Upstream):
-            return pack([source.at(position) for position in chosen], live=True).to_array()
+            return pack([source[position] for position in chosen], live=True).to_array()
         if isinstance(source, np.ndarray):
             return source[chosen.start : chosen.stop].copy() if isinstance(chosen, range) else source[chosen]
         return source.many(list(chosen))

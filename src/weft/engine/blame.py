@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,6 @@ from weft.study.tracks import Track
 MOST_DEATHS = 10  # of jobs that brought no new commit, before the run stops
 
 
-@dataclass(eq=False)
-class Suspect:
-    """A job to be run alone, because the worker that had it died."""
-
-    job: Job
-    track: Track
-    numbers: tuple[int, ...]
-
-
 class Blame:
     """Keeps the first failure of a run, and finds the elements that kill their workers."""
 
@@ -41,7 +32,8 @@ class Blame:
         self.study, self.emit = study, emit
         self.error: StepError | None = None
         self.problem: WeftError | None = None
-        self.suspects: list[Suspect] = []
+        # Jobs to be run alone, because the workers that had them died, and the blocks that they are at.
+        self.suspects: list[tuple[Job, Track, tuple[int, ...]]] = []
         self.deaths: Counter[tuple[Any, ...]] = Counter()
         self.idle_deaths = 0
 
@@ -49,27 +41,21 @@ class Blame:
         """Take the failures that a job reports."""
         if report.n:
             self.idle_deaths = 0
-        for step, block, failure in report.failures:
-            grid = track.grid
-            if grid is None:
-                continue
-            error = self.step_error(step, grid, block, failure)
-            original = report.exceptions.get((step, block, failure.local))
-            if original is not None:
-                error.__cause__ = original
-            self.failed(error, failure)
+        for step, block, failure in report.failures if track.grid is not None else ():
+            self.failed(track, step, block, failure, report.exceptions.get((step, block, failure.local)))
 
-    def failed(self, error: StepError, failure: Failure) -> None:
-        """Note a failure, the first one for good."""
+    def failed(
+        self, track: Track, step: str, block: tuple[int, ...], failure: Failure,
+        original: BaseException | None = None,
+    ) -> None:  # fmt: skip
+        """Note a failure, the first one for good: with its position and the values it was given."""
+        assert track.grid is not None
+        index, coords = located(self.study, step, track.grid, block, failure.local)
+        error = step_error(step, failure, index, coords, original)
         self.error = self.error or error
         self.emit(
             "element-failed", error.step, message=str(error), traceback=failure.traceback, index=error.index
         )
-
-    def step_error(self, step: str, grid: Grid, block: tuple[int, ...], failure: Failure) -> StepError:
-        """The error for a failed element, with its position and the values it was given."""
-        index, coords = located(self.study, step, grid, block, failure.local)
-        return step_error(step, failure, index, coords, _hint(failure))
 
     def inquest(
         self, track: Track, job: Job, numbers: tuple[int, ...], mark: tuple[int, int, int] | None
@@ -89,7 +75,7 @@ class Blame:
         assert track.grid is not None
         if job.pilot is not None:
             items = [part for item in job.items for part in track.placed(item)]
-            job, numbers = replace(job, items=tuple(items), pilot=None), ()
+            job = replace(job, items=tuple(items), pilot=None)
             numbers = tuple(track.grid.number(item.block) for item in items)
         guilty, deaths = self._charge(track, job, mark) if mark is not None else (None, 0)
         if guilty is not None:
@@ -124,9 +110,8 @@ class Blame:
         numbers = tuple(dict.fromkeys(track.grid.number(item.block) for item in job.items))
         if groups_of(track) is not None:  # nothing else starts before it: it may be of the same group
             numbers = tuple(np.flatnonzero(~track.settled).tolist())
-        for number in numbers:
-            track.out[number] = track.out.get(number, 0) + 1
-        self.suspects.append(Suspect(job, track, numbers))
+        track.out.update(numbers)
+        self.suspects.append((job, track, numbers))
 
     def _charge(self, track: Track, job: Job, mark: tuple[int, int, int]) -> tuple[Item | None, int]:
         """The element that ran when its worker died, and how often it did; None if nothing was running."""
@@ -165,7 +150,7 @@ class Blame:
         self.study.results[step].add(commit)
         track.failed.setdefault((step, grid.number(block)), set()).add(local)
         track.counts[step].failed += 1
-        self.failed(self.step_error(step, grid, block, failure), failure)
+        self.failed(track, step, block, failure)
 
     def unsendable(self, track: Track, job: Job, error: BaseException | None) -> WeftError:
         """The error for a job that could not be sent, or whose report could not come back."""
@@ -203,9 +188,3 @@ def located(
     where: Mapping[str, Any] = dict(zip(held.axes, grid.storage(block, np.array([local])), strict=True))
     index, coords = place(study, Values(study), held, where, 1)
     return {a: int(p[0]) for a, p in index.items()}, {n: v[0] for n, v in coords.items()}
-
-
-def _hint(failure: Failure) -> str:
-    if failure.cause == "unpicklable":
-        return "\nReturn something that can be pickled, or what is needed of it."
-    return ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from weft.engine.failures import brief
 from weft.errors import ShapeError
 from weft.model.classes import reused
 from weft.model.step import Step
@@ -84,7 +85,7 @@ def returning(
                 return tuple(value)
             raise TypeError(
                 f"step {step.name!r} must return a tuple of {len(outputs)} values, or a dict with the keys "
-                f"{', '.join(given)}; it returned {_brief(value)}."
+                f"{', '.join(given)}; it returned {type(value).__name__} {brief(value)}."
             )
 
     if not step.opened:
@@ -113,7 +114,7 @@ def _cells(step: Step, output: str, value: Any) -> Cells:
         if not hasattr(value, "__iter__"):
             raise TypeError(
                 f"step {step.name!r} opens axis {', '.join(step.opened)!r} with {output!r}, so it must "
-                f"return something with a length; it returned {_brief(value)}."
+                f"return something with a length; it returned {type(value).__name__} {brief(value)}."
             )
         value = list(value)
     column, shape = nested(value, len(step.opened))
@@ -132,8 +133,3 @@ def _fit(step: Step, output: str, shape: tuple[int, ...], lengths: list[int | No
                 f"Axis {axis!r} has length {expected}, but step {step.name!r} returned {found} values of "
                 f"{output!r} along it."
             )
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text[:80]}{'…' if len(text) > 80 else ''}"

@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +30,7 @@ MOST_FAILURES = 20  # failures that a report carries; all of them are in the com
 
 @dataclass
 class Work:
-    """An item being run: its lanes, how far they are, and how much of that is committed."""
+    """An item being run: its lanes, and how far they are."""
 
     item: Item
     local: Positions
@@ -40,8 +40,6 @@ class Work:
     lanes: list[Lane] = field(default_factory=list)
     reached: int = 0
     running: int = 0
-    committed: list[int] = field(default_factory=list)
-    spent: list[float] = field(default_factory=list)
     started: float = field(default_factory=time.time)
     peak: int = 0
 
@@ -63,7 +61,6 @@ class Committer:
         self.study, self.job, self.report, self.control = study, job, report, control
         self.current: Work | None = None
         self.problem: BaseException | None = None
-        self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self.waiting: queue.Queue[Work | None] = queue.Queue(maxsize=2)
         self.seen: tuple[Work | None, int] = (None, 0)
@@ -77,12 +74,11 @@ class Committer:
                 target=copy_context().run, args=(self._loop,), name="weft-committer", daemon=True
             )
             self.thread.start()
-        work.committed = [0] * len(work.lanes)
-        work.spent = [0.0] * len(work.lanes)
         if self.job.driver is not None:
             forget_peak()
         self.current = work
-        self._raise()
+        if self.problem is not None:
+            raise self.problem
 
     def finish(self, work: Work) -> None:
         """An item has ended, or was left: commit what is done."""
@@ -100,10 +96,6 @@ class Committer:
             self.waiting.put(None)
             self.thread.join()
         return self.problem
-
-    def _raise(self) -> None:
-        if self.problem is not None:
-            raise self.problem
 
     def _loop(self) -> None:
         due = time.monotonic() + self.job.flush_seconds if self.durable else math.inf
@@ -135,46 +127,33 @@ class Committer:
 
     def _flush(self, work: Work, final: bool) -> None:
         """Commit each lane's results so far."""
-        for number, lane in enumerate(work.lanes):
-            low, high = work.committed[number], len(lane.results)
+        for lane in work.lanes:
+            low, high = lane.committed, len(lane.results)
             if not final:
                 high = min(high, work.reached)  # what is within a chunk may not be settled yet
             if high > low:
-                seconds = lane.seconds - work.spent[number]
+                seconds = lane.seconds - lane.spent
                 self._commit(work, lane, low, high, seconds)
-                work.committed[number], work.spent[number] = high, work.spent[number] + seconds
+                lane.committed, lane.spent = high, lane.spent + seconds
 
     def _commit(self, work: Work, lane: Lane, low: int, high: int, seconds: float) -> None:
+        """Commit what became of the elements between two positions."""
         columns, inner, done = lane.stored(low, high)
         if lane.step.name in self.job.unkept:
             done = []
-        failed = {p: f for p, f in lane.failures.items() if low <= p < high}
         grid = self._grid(work, lane, high, columns)
-        done_at = np.array(done, np.int64) if lane.holes or not done else np.arange(low, high)
-        for block, local, picked in _by_block(work, grid, done_at):
-            part = (
-                columns
-                if np.array_equal(picked, np.arange(len(done_at)))
-                else [_cells(c, i, picked) for c, i in zip(columns, inner, strict=True)]
-            )
-            self._write(
-                work,
-                lane,
-                block,
-                local,
-                done_at[picked],
-                part,
-                inner,
-                [],
-                seconds * len(picked) / (high - low),
-            )
-        if failed:
-            at = np.array(sorted(failed), np.int64)
-            for block, local, picked in _by_block(work, grid, at):
-                why = [replace(failed[int(at[i])], local=int(p)) for i, p in zip(picked, local, strict=True)]
-                self._write(
-                    work, lane, block, local, at[picked], [], [], why, seconds * len(picked) / (high - low)
-                )
+        each = seconds / (high - low)
+        if len(done):
+            at = np.array(done, np.int64) if lane.holes else np.arange(low, high)
+            local = work.local[at]
+            if not (local[1:] > local[:-1]).all():  # of loops they come iteration by iteration
+                order = np.argsort(local)
+                at, columns = at[order], [_cells(c, i, order) for c, i in zip(columns, inner, strict=True)]
+            self._write(work, lane, grid, at, columns, inner, [], each)
+        failed = np.array([p for p in list(lane.failures) if low <= p < high], np.int64)
+        if len(failed):
+            at = failed[np.argsort(work.local[failed])]
+            self._write(work, lane, grid, at, [], [], [lane.failures[p] for p in at.tolist()], each)
 
     def _grid(self, work: Work, lane: Lane, ran: int, columns: Sequence[Any]) -> Grid:
         """The grid of blocks; a pilot chooses it now, from what its first elements took."""
@@ -193,47 +172,36 @@ class Committer:
         return Grid(work.grid.shape, self.report.blocks)
 
     def _write(
-        self,
-        work: Work,
-        lane: Lane,
-        block: tuple[int, ...],
-        local: Positions,
-        at: Positions,
-        columns: Sequence[Any],
-        inner: Sequence[tuple[int, ...]],
-        failures: list[Failure],
-        seconds: float,
-    ) -> None:
+        self, work: Work, lane: Lane, grid: Grid, at: Positions, columns: Sequence[Any],
+        inner: Sequence[tuple[int, ...]], failures: Sequence[Failure], each: float,
+    ) -> None:  # fmt: skip
+        """Commit elements, all done or all failed, that took `each` so many seconds."""
         study, step = self.study, lane.step
         record = study.records[step.name]
+        local = work.local[at]
         spans = tuple((low, high) for low, high in ranges(local))
         made = {} if failures else dict(zip(step.outputs, columns, strict=True))
         shapes = dict(zip(step.outputs, inner, strict=False))
-        if step.ragged:
-            rows = {n: c.lengths for n, c in made.items() if isinstance(c, RowsColumn)}
-            shapes = {name: (int(lengths.max(initial=0)),) for name, lengths in rows.items()}
-            made |= {f"{name}?": TypedColumn(lengths, "int") for name, lengths in rows.items()}
+        shapes |= _longest(made)
+        made |= {f"{n}?": TypedColumn(c.lengths, "int") for n, c in made.items() if isinstance(c, RowsColumn)}
         commit = Commit(
-            step.name, record.identity, block, () if failures else spans, spans if failures else (),
+            step.name, record.identity, work.item.block, () if failures else spans, spans if failures else (),
             self.job.epoch, shapes,
-            work.arguments.reads.get(step.name, ""), work.started, seconds, self.job.attempts + 1,
+            work.arguments.reads.get(step.name, ""), work.started, each * len(at), self.job.attempts + 1,
             self.report.host, self.report.worker, record.code[:12], step.name in study.forced,
             work.peak or peak_memory(self.job.driver is not None),
         )  # fmt: skip
-        payload = Payload(
-            made, failures,
-            None if failures else _read(work, lane, at),
-        )  # fmt: skip
-        with self.lock:
-            self.report.commits.append(study.store.commit(commit, payload))
-            self.report.n += len(at)
-            for failure in failures:
+        why = [replace(failure, local=int(p)) for failure, p in zip(failures, local, strict=False)]
+        payload = Payload(made, why, None if failures else _read(work, lane, at))
+        for part, carried, picked in _in_blocks(commit, payload, work.grid, grid):
+            self.report.commits.append(study.store.commit(part, carried))
+            self.report.n += part.n_done + part.n_failed
+            for failure, position in zip(carried.failures, at[picked], strict=False):
                 if len(self.report.failures) < MOST_FAILURES:
-                    self.report.failures.append((step.name, block, failure))
-            for position, error in lane.exceptions.items():
-                for where, place in zip(at.tolist(), local.tolist(), strict=True):
-                    if where == position:
-                        self.report.exceptions[step.name, block, place] = error
+                    self.report.failures.append((step.name, part.block, failure))
+                if position in lane.exceptions:
+                    key = step.name, part.block, failure.local
+                    self.report.exceptions[key] = lane.exceptions[position]
 
 
 def _read(work: Work, lane: Lane, at: Positions) -> Any:
@@ -267,48 +235,39 @@ def rehomed(report: Report, grid: Grid) -> None:
     if report.blocks is None or tuple(report.blocks) == grid.block:
         return
     chosen = Grid(grid.shape, tuple(report.blocks))
-    commits, payloads, failures = [], [], []
-    for commit, payload in zip(report.commits, report.payloads, strict=True):
-        at = positions(commit.failed or commit.done)
-        number, local = grid.locate(chosen.storage(commit.block, at))
-        for each in np.unique(number).tolist():
-            picked, block = np.flatnonzero(number == each), grid.at(each)
-            spans = tuple((low, high) for low, high in ranges(local[picked]))
-            done, failed = ((), spans) if commit.failed else (spans, ())
-            commits.append(replace(commit, block=block, done=done, failed=failed).named())
-            columns = {n: _cells(c, commit.inner.get(n, ()), picked) for n, c in payload.columns.items()}
-            why = (
-                [replace(payload.failures[i], local=int(local[i])) for i in picked.tolist()]
-                if commit.failed
-                else []
-            )
-            payloads.append(
-                Payload(columns, why, None if payload.digests is None else payload.digests[picked])
-            )
-            failures += [(commit.step, block, failure) for failure in why]
-    report.commits, report.payloads, report.blocks = commits, payloads, grid.block
-    report.failures = failures[:MOST_FAILURES]
+    sent = zip(report.commits, report.payloads, strict=True)
+    found = [part for commit, payload in sent for part in _in_blocks(commit, payload, chosen, grid)]
+    report.commits = [commit.named() for commit, _, _ in found]
+    report.payloads = [payload for _, payload, _ in found]
+    failures = [(commit.step, commit.block, why) for commit, payload, _ in found for why in payload.failures]
+    report.failures, report.blocks = failures[:MOST_FAILURES], grid.block
 
 
-def _by_block(work: Work, grid: Grid, at: Positions) -> Any:
-    """Elements by block of the grid: block, local positions, and which elements they are."""
-    if not len(at):
+def _in_blocks(
+    commit: Commit, payload: Payload, made: Grid, grid: Grid
+) -> Iterator[tuple[Commit, Payload, Positions | slice]]:
+    """A commit to a block of the grid `made` as commits to blocks of `grid`; and which elements each has."""
+    if grid is made:
+        yield commit, payload, slice(None)
         return
-    if grid is work.grid:
-        which = _ascending(work.local[at])
-        yield work.item.block, work.local[at[which]], which
-        return
-    number, local = grid.locate(work.grid.storage(work.item.block, work.local[at]))
-    for block in np.unique(number).tolist():
-        which = np.flatnonzero(number == block)
-        which = which[_ascending(local[which])]
-        yield grid.at(block), local[which], which
+    at = positions(commit.failed or commit.done)
+    number, local = grid.locate(made.storage(commit.block, at))
+    for each in np.unique(number).tolist():
+        picked = np.flatnonzero(number == each)
+        spans = tuple((low, high) for low, high in ranges(local[picked]))
+        done, failed = ((), spans) if commit.failed else (spans, ())
+        seconds = commit.seconds * len(picked) / len(at)
+        columns = {n: _cells(c, commit.inner.get(n, ()), picked) for n, c in payload.columns.items()}
+        failures = [replace(payload.failures[i], local=int(local[i])) for i in picked.tolist() if failed]
+        digests = None if payload.digests is None else payload.digests[picked]
+        inner = {**commit.inner, **_longest(columns)}
+        part = replace(commit, block=grid.at(each), done=done, failed=failed, seconds=seconds, inner=inner)
+        yield part, Payload(columns, failures, digests), picked
 
 
-def _ascending(local: Positions) -> Positions:
-    """The order in which positions ascend: of loops they come iteration by iteration."""
-    in_place = bool((local[1:] > local[:-1]).all())
-    return np.arange(len(local)) if in_place else np.argsort(local, kind="stable")
+def _longest(columns: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The length of the longest row of each column of rows."""
+    return {n: (int(c.lengths.max(initial=0)),) for n, c in columns.items() if isinstance(c, RowsColumn)}
 
 
 def _cells(column: Any, shape: tuple[int, ...], picked: Positions) -> Any:

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from weft.engine.committing import rehomed
 from weft.engine.grouping import at_once, groups_of, send_groups, unmeasured
 from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
-from weft.engine.pools import Pool, Sent, died
-from weft.engine.sizing import job_size, weight
+from weft.engine.pools import Pool, Sent
+from weft.engine.sizing import MOST_BLOCKS, job_size, weight
 from weft.errors import CorruptResult
 from weft.plan.blocks import block_elements
 from weft.plan.dataflow import Group
@@ -28,9 +28,7 @@ from weft.study.study import Study
 from weft.study.survey import tracks_of
 from weft.study.tracks import Track
 
-PILOT_SECONDS = 0.01
 TICK_SECONDS = 0.2
-MOST_BLOCKS_PER_JOB = 64
 
 
 class Driver:
@@ -105,11 +103,10 @@ class Driver:
     def _look(self, track: Track) -> None:
         """Open a group whose shape and blocks are known by now, or send pilots; put it in line if ready."""
         if track.grid is None and not track.impossible:
-            if track.open():
-                self._settled(track, ())
-            elif track.impossible:
+            self._open(track)
+            if track.impossible:
                 self.attention.tell(track, ())
-            else:
+            elif track.grid is None:
                 self._pilot(track)
         if track.ready:
             self.attention.wait(track, self.pool_of(track))
@@ -128,36 +125,46 @@ class Driver:
 
     def _window(self, pool: Pool) -> int:
         """How much may be under way in a pool: nothing while its devices are for the suspects alone."""
-        alone = pool.devices and (self.blame.suspects or any(s.alone is not None for s in self.sent.values()))
+        alone = pool.devices and (self.blame.suspects or any(s.mark is not None for s in self.sent.values()))
         return 0 if alone else pool.window
 
     def _pilot(self, track: Track) -> None:
         """Choose the blocks of a group: as the user says, or from what its first elements take."""
-        if track.pilots_out or self.study.shape(track.first) is None:
+        if self._pilots(track) or self.study.shape(track.first) is None:
             return
-        pool, total = self.pool_of(track), track.total()
+        pool = self.pool_of(track)
         if not self._window(pool):
             return self.attention.wait(track, pool)
         size = self.settings.block_size or unmeasured(track, pool)
         items = pilots(track, pool.n_jobs) if size is None else []
         if items and not items[0].n:  # blocked, all of them: nothing tells how long they would take
-            size = block_elements(total, pool.n_jobs, 1.0, 8.0)
+            size = block_elements(track.total(), pool.n_jobs, 1.0, 8.0)
         if size is not None:
-            self._record_blocks(track, size)
-            if track.open():
-                self._settled(track, ())
-            return
+            return self._open(track, size)
+        pilot = Pilot(pool.n_jobs, track.total(), track.group.layout)
         for item in items:
-            pilot = Pilot(PILOT_SECONDS, pool.n_jobs, total, track.group.layout)
             self._submit(track, pool, (item,), (), pilot)
 
-    def _record_blocks(self, track: Track, elements: int) -> None:
-        shape = self.study.shape(track.first)
-        assert shape is not None
-        block = track.group.layout.block(shape, elements)
-        for step in track.steps:
-            block = self.study.store.set_grid(step.name, self.study.records[step.name].identity, block)
-        self.study.blocks.update({step.name: block for step in track.steps})
+    def _pilots(self, track: Track) -> list[Sent]:
+        """The pilots of a group that are under way."""
+        return [sent for sent in self.sent.values() if sent.track is track and sent.job.pilot is not None]
+
+    def _open(self, track: Track, elements: int | None = None) -> None:
+        """Open a group if its shape and blocks are known; with `elements`, its blocks are of so many."""
+        if elements is not None:
+            shape = self.study.shape(track.first)
+            assert shape is not None
+            block = track.group.layout.block(shape, elements)
+            for step in track.steps:
+                block = self.study.store.set_grid(step.name, self.study.records[step.name].identity, block)
+            self.study.blocks.update({step.name: block for step in track.steps})
+        if track.open():
+            assert track.grid is not None
+            for sent in self._pilots(track):  # now it is known which blocks they are at work on
+                placed = track.placed(sent.job.items[0])
+                sent.numbers = tuple(track.grid.number(item.block) for item in placed)
+                track.out.update(sent.numbers)
+            self._settled(track, ())
 
     def _send(self, track: Track) -> None:
         """Send a run of ready blocks, or parts of one: about two seconds of work, or a share of the rest."""
@@ -170,17 +177,16 @@ class Driver:
         items: list[Item] = []
         numbers: list[int] = []
         size = 0
-        while track.ready and (size < most or not items) and len(numbers) < MOST_BLOCKS_PER_JOB:
+        while track.ready and (size < most or not items) and len(numbers) < MOST_BLOCKS:
             number = track.ready[0]
             # A block that came to be ready and then lost its worker waits for what is suspected in it.
-            found = [] if track.out.get(number) else track.items(number)
+            found = [] if track.out[number] else track.items(number)
             n = sum(item.n for item in found)
             if items and size + n > most:
                 break
             heapq.heappop(track.ready)
             if not found:
                 self._settled(track, (number,))
-                self.attention.tell_end(track)
                 continue
             items += found
             numbers.append(number)
@@ -191,8 +197,6 @@ class Driver:
             else [[tuple(items)]]
         )
         for part in [p for found in parts for p in found if p]:
-            for number in numbers:
-                track.out[number] = track.out.get(number, 0) + 1
             self._submit(track, pool, part, tuple(numbers), None)
 
     def _submit(
@@ -202,10 +206,8 @@ class Driver:
             f"{self.session}-{next(self.tokens)}", items, self.study.epoch, self.settings.on_error, pilot,
             flush_seconds=self.settings.flush_seconds, unkept=track.unkept,
         )  # fmt: skip
-        job = self._supplied(job, track, pool)
-        if pilot is not None:
-            track.pilots_out[job.token] = items[0]
-        sent = pool.submit(job, track, numbers, weight(track, pool))
+        sent = pool.submit(self._supplied(job, track, pool), track, numbers, weight(track, pool))
+        track.out.update(numbers)
         self.emit("job-sent", track.group.name, n=sum(i.n for i in items), token=job.token)
         self.sent[sent.future] = sent
 
@@ -218,13 +220,12 @@ class Driver:
 
     def _send_suspects(self) -> None:
         while self.blame.suspects and not self.stopping:
-            suspect = self.blame.suspects[0]
-            pool = self.pool_of(suspect.track)
-            if sum(s.alone is not None for s in self.sent.values()) >= at_once(suspect.track, pool):
+            job, track, numbers = self.blame.suspects[0]
+            pool = self.pool_of(track)
+            if sum(s.mark is not None for s in self.sent.values()) >= at_once(track, pool):
                 return
             self.blame.suspects.pop(0)
-            job = self._supplied(suspect.job, suspect.track, pool)
-            sent = pool.submit_alone(job, suspect.track, suspect.numbers)
+            sent = pool.submit_alone(self._supplied(job, track, pool), track, numbers)
             self.sent[sent.future] = sent
 
     def _take(self) -> None:
@@ -237,11 +238,9 @@ class Driver:
             done = list(waited.done)
         if time.monotonic() - self.ticked > TICK_SECONDS:
             self.ticked = time.monotonic()
-            self.emit("tick", counts={s: vars(c).copy() for t in self.tracks for s, c in t.counts.items()})
+            self.emit("tick", counts=counts(self.tracks))
         for future in done:
-            sent = self.sent.pop(future, None)
-            if sent is None:
-                continue
+            sent = self.sent.pop(future)
             if future.cancelled():
                 self._let_go(sent)
             elif future.exception() is not None:
@@ -265,21 +264,19 @@ class Driver:
         for commit in report.commits:
             self.study.results[commit.step].add(commit)
             track.count(commit)
-        n, spent = track.measured
         if report.n:
-            track.measured = (
-                n + sum(c.n_done for c in report.commits if c.step == track.first.name),
-                spent + report.seconds,
-            )
+            n, spent = track.measured
+            n += sum(c.n_done for c in report.commits if c.step == track.first.name)
+            track.measured = n, spent + report.seconds
         self._learn(track)
         self.blame.report(track, report)
         self.emit(
             "job-ended", track.group.name, n=report.n, seconds=report.seconds,
-            worker=f"{report.host}:{report.worker}", token=report.token,
-            counts={s: vars(c).copy() for s, c in track.counts.items()},
+            worker=f"{report.host}:{report.worker}", token=sent.job.token,
+            counts=counts([track]),
         )  # fmt: skip
-        if report.problem is not None:
-            self._problem(report)
+        if report.problem is not None and not self.mending.mend(report.problem):
+            self._problem(report.problem)
         self._judge()
         self._settled(track, sent.numbers)
 
@@ -291,42 +288,35 @@ class Driver:
                     self._settled(other, ())
 
     def _piloted(self, track: Track, report: Report) -> None:
-        """Take the blocks that a pilot chose."""
+        """Take the blocks that a pilot chose; its commits are added and counted after that, and only once."""
         if track.grid is not None:
             return
         if report.blocks is not None:
             self.study.blocks.update({step.name: tuple(report.blocks) for step in track.steps})
-        elif report.problem is None and not track.pilots_out:
-            self._record_blocks(track, block_elements(track.total(), self.pool_of(track).n_jobs, 1.0, 8.0))
-        else:
-            return
-        # Its commits are added and counted by who called: here they would count twice.
-        if track.open():
-            self._settled(track, ())
+            self._open(track)
+        elif report.problem is None and not self._pilots(track):
+            self._open(track, block_elements(track.total(), self.pool_of(track).n_jobs, 1.0, 8.0))
 
-    def _problem(self, report: Report) -> None:
-        """Something other than an element's failure ended a job."""
-        if not self.mending.mend(report.problem):
-            self.problem = self.problem or report.problem
-            self.stop()
+    def _problem(self, error: BaseException) -> None:
+        """Something other than an element's failure ends the run; the first such thing is told."""
+        self.problem = self.problem or error
+        self.stop()
 
     def _lost(self, sent: Sent) -> None:
         """A job that brought nothing: its worker died, or it could not be sent."""
         mark = sent.mark.get() if sent.mark is not None else None
         self._let_go(sent)
-        if died(sent.future) is None:
+        error = sent.future.exception()
+        if not isinstance(error, concurrent.futures.BrokenExecutor):
             if not self.cancelling:  # then what is killed need not have died in any way that tells
-                error = sent.future.exception()
-                self.problem = self.problem or self.blame.unsendable(sent.track, sent.job, error)
-                self.stop()
+                self._problem(self.blame.unsendable(sent.track, sent.job, error))
             return
         self.emit("worker-died", sent.track.group.name, token=sent.job.token)
-        if sent.alone is None:
+        if sent.mark is None:
             sent.pool.broken(sent.executor)
         if sent.track.grid is None:
             # The pilot died: without a measurement, blocks are small.
-            self._record_blocks(sent.track, block_elements(sent.track.total(), sent.pool.n_jobs, 0.1, 8.0))
-            sent.track.open()
+            self._open(sent.track, block_elements(sent.track.total(), sent.pool.n_jobs, 0.1, 8.0))
         for step in sent.track.steps:
             sent.track.recount(step)
         self._learn(sent.track)
@@ -343,24 +333,15 @@ class Driver:
             self.stop(cancel=self.settings.on_error == "cancel")
 
     def _let_go(self, sent: Sent) -> None:
-        track, token = sent.track, sent.job.token
-        track.pilots_out.pop(token, None)
-        sent.numbers += track.held.pop(token, ())
-        for number in sent.numbers:
-            left = track.out.get(number, 1) - 1
-            if left:
-                track.out[number] = left
-            else:
-                track.out.pop(number, None)
-        if sent.alone is not None:
-            sent.alone.shutdown(wait=False)
+        sent.track.release(sent.numbers)
         if sent.mark is not None:
+            sent.executor.shutdown(wait=False)
             sent.mark.remove()
 
     def _settled(self, track: Track, numbers: Sequence[int]) -> None:
         """Look at blocks again: what is open in them is sent again, what is settled lets others start."""
         for number in numbers:
-            if track.settled is not None and not track.settled[number] and not track.out.get(number):
+            if track.settled is not None and not track.settled[number] and not track.out[number]:
                 track.known[number] = False
                 if not self.stopping:
                     track.consider(number)
@@ -372,18 +353,18 @@ class Driver:
         if not self.stopping:
             self.emit("stopping", "")
         self.stopping = True
-        pools = {id(s.pool): s.pool for s in self.sent.values()}
-        for pool in pools.values():
+        pools = {sent.pool for sent in self.sent.values()}
+        for pool in pools:
             pool.stop()
         for future in list(self.sent):
             future.cancel()
         if cancel and not self.cancelling:
             self.cancelling = True
-            for pool in pools.values():
+            for pool in pools:
                 pool.cancel()
             for sent in self.sent.values():
-                if sent.alone is not None:
-                    sent.alone.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
+                if sent.mark is not None:
+                    sent.executor.shutdown(wait=False, kill_workers=True)  # type: ignore[call-arg]
 
     def _interrupt(self) -> None:
         """Ctrl-C, or an error of weft's own: commit what is running, then let go."""
@@ -391,3 +372,8 @@ class Driver:
         deadline = time.monotonic() + 30
         while self.sent and time.monotonic() < deadline:
             self._take()
+
+
+def counts(tracks: Iterable[Track]) -> dict[str, dict[str, Any]]:
+    """Elements of each step by state, as observers are told."""
+    return {step: vars(count).copy() for track in tracks for step, count in track.counts.items()}

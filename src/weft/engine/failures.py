@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import functools
@@ -13,11 +14,12 @@ import struct
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from weft.errors import StepError
 from weft.store.commits import Failure
+from weft.values.columns import Unstorable
 
 MOST_TEXT = 20_000  # characters of a traceback or a message that are kept
 KILL_AFTER = 3.0  # seconds beyond its timeout after which an element's process is ended
@@ -31,10 +33,9 @@ class ElementCancelled(BaseException):
     """Raised in an element when the run is cancelled."""
 
 
-def describe(error: BaseException, position: int, attempt: int, cause: str = "exception") -> Failure:
+def describe(error: BaseException, position: int, attempt: int) -> Failure:
     """What is kept of an exception."""
-    if isinstance(error, TimedOut):
-        cause = "timeout"
+    cause = {TimedOut: "timeout", Unstorable: "unpicklable"}.get(type(error), "exception")
     message = _text(error)
     pickled: bytes | None
     try:
@@ -99,12 +100,15 @@ def rebuilt(failure: Failure) -> BaseException:
 
 
 def step_error(
-    step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any], hint: str = ""
-) -> StepError:
+    step: str, failure: Failure, index: dict[str, int], coords: dict[str, Any],
+    original: BaseException | None = None,
+) -> StepError:  # fmt: skip
     """The error that ends a run, pointing at the element and at what to do."""
-    message = f"step {step!r} failed{at_place(index, coords)}: {failure.summary}{hint}"
+    message = f"step {step!r} failed{at_place(index, coords)}: {failure.summary}"
+    if failure.cause == "unpicklable":
+        message += "\nReturn something that can be pickled, or what is needed of it."
     error = StepError(message, step=step, index=index, coords=coords)
-    error.__cause__ = rebuilt(failure)
+    error.__cause__ = rebuilt(failure) if original is None else original
     return error
 
 
@@ -135,7 +139,7 @@ def with_timeout(call: Callable[..., Any], seconds: float, kill: bool = False) -
 
     def timed(*args: Any) -> Any:
         main = threading.current_thread() is threading.main_thread()
-        guard = _Alarm(seconds) if main and _ALARM else _Timer(seconds)
+        guard = _alarm(seconds) if main and _ALARM else _timer(seconds)
         if kill:
             faulthandler.dump_traceback_later(seconds + KILL_AFTER, exit=True, file=_nowhere())
         try:
@@ -158,44 +162,39 @@ def _nowhere() -> Any:
 _ALARM = hasattr(signal, "setitimer")
 
 
-class _Alarm:
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def __enter__(self) -> None:
-        self.previous = signal.signal(signal.SIGALRM, self._ring)
-        # It rings on, in case the first exception is swallowed by a function's bare ``except``.
-        signal.setitimer(signal.ITIMER_REAL, self.seconds, 1.0)
-
-    def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self.previous)
-
-    @staticmethod
-    def _ring(*_: object) -> None:
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    def ring(*_: object) -> None:
         raise ElementTimeout
 
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        # It rings on, in case the first exception is swallowed by a function's bare ``except``.
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
-class _Timer:
-    def __init__(self, seconds: float) -> None:
-        self.thread = threading.get_ident()
-        self.timer = threading.Timer(seconds, self._ring)
-        self.timer.daemon = True
-        self.lock = threading.Lock()
-        self.over = False
 
-    def __enter__(self) -> None:
-        self.timer.start()
+@contextlib.contextmanager
+def _timer(seconds: float) -> Iterator[None]:
+    thread, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
 
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.over = True
-        self.timer.cancel()
+    def ring() -> None:
+        with lock:
+            if not over.is_set():
+                raise_in(thread, ElementTimeout)
 
-    def _ring(self) -> None:
-        with self.lock:
-            if not self.over:
-                raise_in(self.thread, ElementTimeout)
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over.set()
+        timer.cancel()
 
 
 def raise_in(thread: int, error: type[BaseException]) -> None:

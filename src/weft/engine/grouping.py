@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from weft.engine.pools import Pool
+from weft.engine.sizing import SHARES
 from weft.plan.blocks import Positions, block_elements, positions
 from weft.study.arguments import Item
 from weft.study.tracks import Track
 
-SHARES = 2  # jobs per worker, as for elements without groups
 Items = tuple[Item, ...]
 
 
@@ -76,15 +76,13 @@ def send_groups(
     items: list[Item] = []
     while track.ready:
         number = heapq.heappop(track.ready)
-        found = [] if track.out.get(number) else track.items(number)
+        found = [] if track.out[number] else track.items(number)
         (numbers if found else settled).append(number)
         items += found
     first = pool.n_jobs == 1 and not track.measured[0]
     n_jobs = pool.n_jobs // weight if pool.n_jobs == 1 or weight > 1 else SHARES * pool.n_jobs
     jobs = _cut(track, items, None if first else n_jobs)
     for job in jobs[:1] if first else jobs:
-        for number in numbers:
-            track.out[number] = track.out.get(number, 0) + 1
         submit(track, pool, job, tuple(numbers), None)
     return settled
 

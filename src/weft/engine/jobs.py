@@ -10,6 +10,7 @@ from weft.store.commits import Commit, Failure, Payload
 from weft.study.arguments import Arguments, Item
 
 FLUSH_SECONDS = 30.0  # nothing finished stays uncommitted for longer
+PILOT_SECONDS = 0.01  # after which a pilot has measured enough
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,12 @@ class Settings:
 class Pilot:
     """Asks a worker to run a few elements, choose the blocks from what they take, and hand back the rest.
 
-    Attributes
-    ----------
-    seconds
-        When to stop.
-    workers, n_elements, layout
-        What the choice depends on besides time and size.
+    The choice depends on its attributes, besides time and size.
     """
 
-    seconds: float
     workers: int
     n_elements: int
-    layout: Layout = field(default_factory=Layout)
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,6 @@ class Report:
         What ended the job, if it was neither a failure of an element nor a wish to stop.
     """
 
-    token: str
     commits: list[Commit] = field(default_factory=list)
     payloads: list[Payload] = field(default_factory=list)
     failures: list[tuple[str, tuple[int, ...], Failure]] = field(default_factory=list)

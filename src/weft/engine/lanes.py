@@ -28,10 +28,8 @@ LARGEST_CHUNK = 16384
 class Hole:
     """Stands in a lane's results where an element failed, or was blocked by a failure before it."""
 
-    __slots__ = ("failure",)
 
-    def __init__(self, failure: Failure | None) -> None:
-        self.failure = failure
+HOLE = Hole()
 
 
 class Held:
@@ -59,7 +57,7 @@ class Fetch:
         return self
 
     def __next__(self) -> Any:
-        if self.over or self.position >= len(self.source):
+        if self.over:
             raise StopIteration
         self.position += 1
         return self.source[self.position - 1]
@@ -74,12 +72,15 @@ class Lane:
     call
         Takes the arguments by position; several outputs come back as a tuple.
     sources
-        For each argument: a sequence with one value per element, a `Lane` and output number whose results
-        are the arguments, or `Constant`.
+        For each argument what has one value per element: a sequence, `Constant`, or `Upstream`.
     results
-        For each output a list: values, `Held`, or `Hole`.
+        For each element its value, a tuple of several outputs, or `HOLE`; for values, `Held` may stand.
+    committed, spent
+        How many elements are committed, and their seconds.
     attempts
         Attempts that an element may take in all.
+    again
+        Which attempt of an element runs, where it is not the first.
     alone
         Whether no other lane follows, so that what could change may be stored as soon as it is returned.
     """
@@ -87,9 +88,9 @@ class Lane:
     step: Step
     call: Callable[..., Any]
     sources: Sequence[Any]
-    attempts: int = 1
-    live: bool = False
-    on_attempt: Callable[[int, int], None] | None = None
+    attempts: int
+    live: bool
+    again: dict[int, int]
     results: list[Any] = field(default_factory=list)
     holes: int = 0
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -101,6 +102,8 @@ class Lane:
     cutting: bool = False
     stop_at_failure: bool = False
     seconds: float = 0.0
+    committed: int = 0
+    spent: float = 0.0
     alone: bool = False
     plain: bool = True
     storing: bool = False
@@ -119,11 +122,19 @@ class Lane:
     def advance(self, high: int) -> None:
         """Run elements up to position `high`, or fewer if `cut` was called meanwhile."""
         low = len(self.results)
-        if self.skip or any(up.lane.holes for up in self.from_lanes):
-            self._one_by_one(low, high)
-        else:
-            self._in_bulk(high)
+        self._run(high, self._unless_left_out if self.leaves_out else self.call)
         self._settle(low)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether elements may be left out: their loop has ended, or what they need has failed."""
+        return bool(self.skip) or any(up.lane.holes for up in self.from_lanes)
+
+    def _unless_left_out(self, *values: Any) -> Any:
+        if len(self.results) not in self.skip and not any(value is HOLE for value in values):
+            return self.call(*values)
+        self.holes += 1
+        return HOLE
 
     def cut(self) -> None:
         """End the chunk after the current element; called from another thread.
@@ -142,8 +153,8 @@ class Lane:
         self.columns = [_iterator(source, position) for source in self.sources]
         return self.columns
 
-    def _in_bulk(self, high: int) -> None:
-        results, call = self.results, self.call
+    def _run(self, high: int, call: Callable[..., Any]) -> None:
+        results = self.results
         columns = self._resume() if self.from_lanes or self.cutting else self.columns
         self.cutting = False
         if not columns:
@@ -166,36 +177,9 @@ class Lane:
                 self.cutting = True
                 return
 
-    def _one_by_one(self, low: int, high: int) -> None:
-        for position in range(low, high):
-            if position in self.skip:
-                self.results.append(Hole(None))
-                self.holes += 1
-                continue
-            try:
-                values = self.arguments(position)
-                if any(type(value) is Hole for value in values):
-                    self.results.append(Hole(None))
-                    self.holes += 1
-                else:
-                    self.results.append(self.call(*values))
-            except (Exception, SystemExit) as raised:
-                self._failed(position, raised)
-            if self.cutting or (self.stop_at_failure and self.failures):
-                break
-        self._resume()
-
     def arguments(self, position: int) -> list[Any]:
         """The arguments of one element."""
-        found = []
-        for source in self.sources:
-            if isinstance(source, Constant):
-                found.append(source.value)
-            elif isinstance(source, Upstream):
-                found.append(source.at(position))
-            else:
-                found.append(source[position])
-        return found
+        return [source[position] for source in self.sources]
 
     def _retry(self, position: int) -> Any:
         return self.call(*self.arguments(position))
@@ -203,30 +187,26 @@ class Lane:
     def _failed(self, position: int, error: BaseException) -> None:
         """Try an element again while it has attempts left; at last a hole."""
         attempt = 1
-        while attempt < self.attempts and not getattr(error, "final", False):
+        while attempt < self.attempts and not isinstance(error, Unstorable):
             attempt += 1
-            if self.on_attempt is not None:
-                self.on_attempt(position, attempt)
+            self.again[position] = attempt
             if self.step.retry_delay:
                 time.sleep(self.step.retry_delay)
             try:
                 self.results.append(self._retry(position))
-                if self.on_attempt is not None:
-                    self.on_attempt(position, 1)
                 return
             except (Exception, SystemExit) as raised:
                 error = raised
-        if self.on_attempt is not None and attempt > 1:
-            self.on_attempt(position, 1)
-        cause = "unpicklable" if isinstance(error, Unstorable) else "exception"
-        self._hole(position, describe(error, position, attempt, cause), error)
-        self.results.append(Hole(self.failures[position]))
+            finally:
+                del self.again[position]
+        self.results.append(self._hole(position, error, attempt))
 
-    def _hole(self, position: int, failure: Failure, error: BaseException) -> None:
-        self.failures[position] = failure
+    def _hole(self, position: int, error: BaseException, attempt: int = 1) -> Hole:
+        self.failures[position] = describe(error, position, attempt)
         self.holes += 1
         if len(self.exceptions) < 3:
             self.exceptions[position] = error
+        return HOLE
 
     def _settle(self, low: int) -> None:
         """Store at once what could change later; keep the values themselves for the lanes that follow."""
@@ -247,9 +227,8 @@ class Lane:
             try:
                 self.results[position] = self._held(value)
             except Unstorable as error:
-                failure = describe(error, position, 1, cause="unpicklable")
-                self._hole(position, failure, error)
-                self.results[position] = self.fresh[position - self.fresh_from] = Hole(failure)
+                hole = self._hole(position, error)
+                self.results[position] = self.fresh[position - self.fresh_from] = hole
         if self.alone:
             self._store_at_once()
 
@@ -259,13 +238,7 @@ class Lane:
 
         def storing(*args: Any) -> Any:
             value = call(*args)
-            if type(value) in SETTLED:
-                return value
-            try:
-                return held(value)
-            except Unstorable as error:
-                error.final = True  # type: ignore[attr-defined]
-                raise
+            return value if type(value) in SETTLED else held(value)
 
         self.call, self.storing, self.mutable = storing, True, False
 
@@ -292,7 +265,7 @@ class Lane:
         part = self.results[low:high]
         done: Sequence[int] = range(low, high)
         if self.holes:
-            kept = [i for i, value in enumerate(part) if type(value) is not Hole]
+            kept = [i for i, value in enumerate(part) if value is not HOLE]
             part, done = [part[i] for i in kept], [low + i for i in kept]
         names = self.step.outputs
         each = [part] if not self.wide else [[value[i] for value in part] for i in range(len(names))]
@@ -305,6 +278,13 @@ class Lane:
             inner.append(shape)
         return columns, inner, done
 
+    def value(self, output: str, position: int) -> Any:
+        """What was made for an element, a copy if it could be changed; `HOLE` if there is nothing."""
+        value = self.results[position]
+        if self.wide and value is not HOLE:
+            value = value[self.step.outputs.index(output)]
+        return value.column.tolist()[0] if type(value) is Held else value
+
     def made(self, output: str, positions: Sequence[int]) -> Column:
         """The column of one output at some positions, all of them done."""
         place = self.step.outputs.index(output)
@@ -314,14 +294,6 @@ class Lane:
 
 SETTLED = IMMUTABLE | {Hole, Cells}
 PLAIN = IMMUTABLE | {Hole}
-
-
-def value_of(lane: Lane, output: str, position: int) -> Any:
-    """What a lane made for an element, a copy if it could be changed; `Hole` if there is nothing."""
-    value = lane.results[position]
-    if lane.wide and type(value) is not Hole:
-        value = value[lane.step.outputs.index(output)]
-    return value.column.tolist()[0] if type(value) is Held else value
 
 
 def _iterator(source: Any, position: int) -> Any:
@@ -343,6 +315,9 @@ class Constant:
 
     value: Any
 
+    def __getitem__(self, position: int) -> Any:
+        return self.value
+
 
 @dataclass(frozen=True, eq=False)
 class Upstream:
@@ -356,11 +331,11 @@ class Upstream:
         values = self.lane.fresh
         if not self.lane.wide:
             return values
-        return [value if type(value) is Hole else value[self.output] for value in values]
+        return [value if value is HOLE else value[self.output] for value in values]
 
-    def at(self, position: int) -> Any:
-        """The value for one element of the current chunk."""
-        return self.fresh()[position - self.lane.fresh_from]
+    def __getitem__(self, position: int) -> Any:
+        value = self.lane.fresh[position - self.lane.fresh_from]
+        return value[self.output] if self.lane.wide and value is not HOLE else value
 
 
 def _packed(values: list[Any], live: bool) -> tuple[Column, tuple[int, ...]]:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from weft.engine.session import Backends, Options, wanted_steps
-from weft.engine.sizing import JOB_SECONDS, SHARES
+from weft.engine.sizing import JOB_SECONDS, MOST_BLOCKS, SHARES
 from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.plan.axes import chosen
@@ -21,8 +21,6 @@ from weft.study import compare
 from weft.study.opening import absolute, completed
 from weft.study.resolve import axes_of, inputs_of
 from weft.study.study import Study
-
-BLOCKS_PER_JOB = 64  # at most, as the driver sends them
 
 
 def planned(
@@ -68,7 +66,7 @@ def planned(
         if not n or not n_blocks:
             return 0
         most = min(JOB_SECONDS / QUICK_ELEMENT, n / (SHARES * workers) if workers > 1 else math.inf)
-        return math.ceil(n_blocks / max(1, min(BLOCKS_PER_JOB, most // math.ceil(n / n_blocks))))
+        return math.ceil(n_blocks / max(1, min(MOST_BLOCKS, most // math.ceil(n / n_blocks))))
 
     size = None if options.block_size == "auto" else int(options.block_size)
     return plan_of(

@@ -15,7 +15,7 @@ from weft.backends.limits import environment, said
 from weft.engine.caching import SHARED
 from weft.engine.failures import ElementCancelled, Mark, raise_in
 from weft.engine.jobs import Job, Report
-from weft.engine.remote import Place, bundle, hello, run_remote
+from weft.engine.remote import Place, bundle, run_remote
 from weft.engine.worker import run_job
 from weft.errors import InvalidInput, WeftError
 from weft.model.resources import Resources
@@ -27,17 +27,16 @@ from weft.study.study import Study
 
 @dataclass(eq=False)
 class Sent:
-    """A job on its way."""
+    """A job on its way; with a mark if it is alone, in an executor of its own."""
 
     job: Job
     future: Future[Report]
     pool: Pool
     track: Any
     numbers: tuple[int, ...]
-    weight: int = 1
+    weight: int
+    executor: Executor
     mark: Mark | None = None
-    alone: Executor | None = None
-    executor: Executor | None = None
 
 
 class Pool:
@@ -84,7 +83,7 @@ class Pool:
                 raise self._unstarted(error) from error
             if self.separate and not self.started:
                 try:
-                    self.executor.submit(hello).result()
+                    self.executor.submit(os.getpid).result()
                 except OSError as error:
                     raise self._unstarted(error) from error
                 except BrokenExecutor as error:
@@ -126,17 +125,8 @@ class Pool:
         """Send a job."""
         executor = self.start()
         if not self.separate:
-            return Sent(job, executor.submit(self._run_here, job), self, track, numbers, weight)
-        place = self.place()
-        job = replace(
-            job, stop=self.stop_path, driver=(platform.node(), os.getpid()), threads=self._threads(track)
-        )
-        try:
-            future = executor.submit(run_remote, place, job)
-        except BrokenExecutor as error:
-            future = Future()
-            future.set_exception(error)
-        return Sent(job, future, self, track, numbers, weight, executor=executor)
+            return Sent(job, executor.submit(self._run_here, job), self, track, numbers, weight, executor)
+        return self._sent(executor, job, track, numbers, weight)
 
     def submit_alone(self, job: Job, track: Any, numbers: tuple[int, ...]) -> Sent:
         """Send a job to a process of its own, which marks the element that it runs."""
@@ -145,22 +135,29 @@ class Pool:
         if self.devices and self.executor is not None:
             self.executor.shutdown(wait=False)  # it ends with its jobs, and gives its devices back
             self.executor = None
-        place = self.place()
-        mark = Mark()
         given = getattr(self.backend, "given", {})
         prepared = (os.getpid(), given.get("initializer"), given.get("initargs", ()))
         slots = getattr(self.backend, "slots", None)
         executor = ProcessPoolExecutor(
             max_workers=1, initializer=follow, initargs=(*prepared, slots), env=environment(self.n_jobs)
         )
-        job = replace(
-            job, stop=self.stop_path, mark=mark.path, flush_seconds=0.2, threads=self._threads(track),
-            driver=(platform.node(), os.getpid()),
-        )  # fmt: skip
-        return Sent(job, executor.submit(run_remote, place, job), self, track, numbers, 1, mark, executor)
+        mark = Mark()
+        job = replace(job, mark=mark.path, flush_seconds=0.2)
+        return self._sent(executor, job, track, numbers, 1, mark)
 
-    def _threads(self, track: Any) -> int | None:
-        return None if said() or self.backend.name == "executor" else cpus(track)
+    def _sent(
+        self, executor: Executor, job: Job, track: Any, numbers: tuple[int, ...], weight: int,
+        mark: Mark | None = None,
+    ) -> Sent:  # fmt: skip
+        place = self.place()
+        threads = None if said() or self.backend.name == "executor" else cpus(track)
+        job = replace(job, stop=self.stop_path, driver=(platform.node(), os.getpid()), threads=threads)
+        try:
+            future = executor.submit(run_remote, place, job)
+        except BrokenExecutor as error:
+            future = Future()
+            future.set_exception(error)
+        return Sent(job, future, self, track, numbers, weight, executor, mark)
 
     def _run_here(self, job: Job) -> Report:
         thread = threading.get_ident()
@@ -187,14 +184,14 @@ class Pool:
             if thread != threading.get_ident():
                 raise_in(thread, ElementCancelled)
 
-    def broken(self, executor: Executor | None) -> None:
+    def broken(self, executor: Executor) -> None:
         """An executor lost a worker, and all of its jobs with it: the next job starts another."""
         if executor is not self.executor or getattr(self.backend, "survives", False):
             return
         self.executor = None
-        if executor is not None and self.backend.name != "executor":
+        if self.backend.name != "executor":
             self.backend.stop(executor, kill=True)
-        elif executor is not None:
+        else:
             from weft.backends.executors import Loky
 
             self.backend = Loky()
@@ -213,9 +210,3 @@ def cpus(track: Any) -> int | None:
     """The cpus that each element of a group asks for, if that is the same for all."""
     asked = track.first.resources
     return None if asked is None or callable(asked) else Resources.from_any(asked).cpus
-
-
-def died(future: Future[Any]) -> BaseException | None:
-    """The exception that says that a worker died, if that is how the job ended."""
-    error = future.exception()
-    return error if isinstance(error, BrokenExecutor) else None

@@ -14,7 +14,7 @@ from typing import Any
 
 from weft.backends import get_backend
 from weft.engine import caching
-from weft.engine.driver import Driver
+from weft.engine.driver import Driver, counts
 from weft.engine.events import Emitter, EventLog
 from weft.engine.jobs import FLUSH_SECONDS, Settings
 from weft.engine.lease import Lease
@@ -244,7 +244,7 @@ class Session:
         hold: Callable[[list[Track]], None] | None = None,
     ) -> None:  # fmt: skip
         self.study, self.options, self.finish, self.hold = study, options, finish, hold
-        refuse_in_child(options)
+        refuse_in_child()
         caching.prepare(study)
         self.backends = Backends(study, options)
         self.steps = wanted_steps(study.graph, options)
@@ -280,13 +280,12 @@ class Session:
         study, options = self.study, self.options
         fs = current()
         with refusals(study.path):
-            lease = None
             if study.path is not None:
                 lease = Lease(study.path, fs, self.stop).take()
                 lease.status["workers"] = options.slots
                 stack.callback(lease.release)
                 self.observers.append(EventLog(study.path, fs, lease.token))
-                self.observers.append(Beat(lease))
+                self.observers.append(UnderWay(lease))
             else:
                 self.observers.append(OnlyInMemory())
             study.refresh()
@@ -310,8 +309,7 @@ class Session:
             try:
                 self.driver.run()
             finally:
-                counts = {s: vars(c).copy() for t in self.driver.tracks for s, c in t.counts.items()}
-                emit("run-ended", counts=counts, jobs=next(self.driver.tokens))
+                emit("run-ended", counts=counts(self.driver.tracks), jobs=next(self.driver.tokens))
             self.finish()
 
     def start(self) -> Session:
@@ -350,23 +348,21 @@ class OnlyInMemory:
             )
 
 
-class Beat:
-    """Tells whoever reads the lease what is running."""
+class UnderWay:
+    """Tells whoever reads the lease which jobs are under way."""
 
     def __init__(self, lease: Lease) -> None:
-        self.lease = lease
+        self.sent = lease.status.setdefault("sent", {})
 
     def __call__(self, event: Any) -> None:
-        """Note the latest counts."""
-        if event.kind in ("job-ended", "run-ended") and "counts" in event.data:
-            self.lease.status.setdefault("counts", {}).update(event.data["counts"])
-        elif event.kind == "job-sent":
-            self.lease.status.setdefault("sent", {})[event.data["token"]] = [event.step, event.data["n"]]
-        if event.kind == "job-ended":
-            self.lease.status.setdefault("sent", {}).pop(event.data["token"], None)
+        """Note what was sent, and what has ended."""
+        if event.kind == "job-sent":
+            self.sent[event.data["token"]] = [event.step, event.data["n"]]
+        elif event.kind in ("job-ended", "worker-died"):
+            self.sent.pop(event.data["token"], None)
 
 
-def refuse_in_child(options: Options) -> None:
+def refuse_in_child() -> None:
     """Refuse to start processes while this process is still importing its parent's script.
 
     Raises

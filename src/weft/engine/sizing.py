@@ -11,6 +11,7 @@ from weft.study.tracks import Track
 JOB_SECONDS = 2.0
 LEAST_SECONDS = 0.025  # a job's last commit, which nothing hides, takes 1 to 3 ms
 SHARES = 2  # jobs per worker that the remaining work of a group is cut into
+MOST_BLOCKS = 64  # of a job
 
 
 def job_size(track: Track, pool: Pool, sent: Iterable[Sent]) -> float:

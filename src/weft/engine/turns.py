@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from weft.engine.lanes import Hole, Lane, value_of
+from weft.engine.lanes import HOLE, Lane
 from weft.study.arguments import Arguments, Carried
 from weft.values.columns import Column
 
 
 class Previous:
-    """An argument that the iteration before made: a sequence with one value, or `Hole`, for each element."""
+    """An argument that the iteration before made: one value, or `HOLE`, for each element."""
 
     def __init__(self, carried: Carried) -> None:
         self.of = carried.of
@@ -22,15 +22,12 @@ class Previous:
         self.outside: Column = carried.outside
         self.lane: Lane | None = None
 
-    def __len__(self) -> int:
-        return len(self.before)
-
     def __getitem__(self, position: int) -> Any:
         before = self.before[position]
         if before < 0:
             return self.outside[self.rank[position]]
         assert self.lane is not None
-        return value_of(self.lane, self.of, before)
+        return self.lane.value(self.of, before)
 
 
 class Turns:
@@ -55,7 +52,7 @@ class Turns:
         for until, lane, before in self.gates:
             for position in range(low, high):
                 b = before[position]
-                if b >= 0 and (self.over[b] or _says_stop(value_of(lane, until, b))):
+                if b >= 0 and (self.over[b] or _says_stop(lane.value(until, b))):
                     ended = self.over[position] = True
         if not ended:
             return True
@@ -73,7 +70,7 @@ class Turns:
 
 
 def _says_stop(value: Any) -> bool:
-    return type(value) is Hole or bool(value)
+    return value is HOLE or bool(value)
 
 
 def _ends(waits: list[int]) -> list[int]:

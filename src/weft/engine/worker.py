@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from weft.engine.committing import Committer, Work
 from weft.engine.context import Context
 from weft.engine.control import Control
 from weft.engine.failures import ElementCancelled, Mark, with_timeout
-from weft.engine.jobs import Job, Report
+from weft.engine.jobs import PILOT_SECONDS, Job, Report
 from weft.engine.lanes import FIRST_CHUNK, Constant, Lane, Tempo, Upstream
 from weft.engine.printed import keeping
 from weft.engine.turns import Previous, Turns
@@ -54,7 +55,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     Report
         Also after a failure, a wish to stop, or a disk that refused: it says so.
     """
-    report = Report(job.token, host=HOST, worker=f"{os.getpid()}:{threading.get_ident() % 10_000_000}")
+    report = Report(host=HOST, worker=f"{os.getpid()}:{threading.get_ident() % 10_000_000}")
     control = Control(job, stopping)
     mark = Mark(job.mark) if job.mark else None
     started = time.perf_counter()
@@ -76,7 +77,7 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
             grid = study.provisional(first) if job.pilot and first.axes else study.grid(first)
             assert grid is not None
             arguments = job.arguments[number] if job.arguments else fetcher.fetch(item, grid)
-            current = _work(study, job, item, grid, arguments, control, mark, number)
+            current = _work(study, item, grid, arguments, control, mark, number)
             committer.begin(current)
             ended = _run(current, control, committer)
             committer.finish(current)
@@ -102,7 +103,7 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
     tempo = Tempo(work.n if work.lanes[0].step.batch else FIRST_CHUNK)
     first, n = work.lanes[0], work.n
     stop_at_failure = control.job.on_error in ("stop", "cancel")
-    budget = control.job.pilot.seconds if control.job.pilot else None
+    budget = PILOT_SECONDS if control.job.pilot else math.inf
     begun = time.perf_counter()
     position = 0
     turns = Turns(work.arguments, work.lanes, n)
@@ -127,32 +128,24 @@ def _run(work: Work, control: Control, committer: Committer) -> bool:
         tempo.tick(ran)
         if stop_at_failure and any(lane.failures for lane in work.lanes):
             control.stopped = True
-        if position < n and (
-            control.stop() or (budget is not None and 4 * (time.perf_counter() - begun) > budget)
-        ):
+        if position < n and (control.stop() or 4 * (time.perf_counter() - begun) > budget):
             return False
     return True
 
 
 def _work(
-    study: Study,
-    job: Job,
-    item: Item,
-    grid: Grid,
-    arguments: Arguments,
-    control: Control,
-    mark: Mark | None,
-    number: int,
-) -> Work:
+    study: Study, item: Item, grid: Grid, arguments: Arguments, control: Control, mark: Mark | None = None,
+    number: int = 0,
+) -> Work:  # fmt: skip
     local = in_order(item, study.graph.steps[item.steps[0]], grid)
     work = Work(item, local, grid, len(local), arguments)
     made: dict[str, Upstream] = {}
     for lane_number, name in enumerate(item.steps):
         step = study.graph.steps[name]
-        lane = _lane(study, job, step, arguments, made, work, control)
+        lane = _lane(study, step, made, work, control)
         if mark is not None:
             lane.call = _marked(lane, mark, number, lane_number)
-        lane.stop_at_failure = job.on_error in ("stop", "cancel")
+        lane.stop_at_failure = control.job.on_error in ("stop", "cancel")
         lane.alone = len(item.steps) == 1 and not step.batch
         work.lanes.append(lane)
         for place, output in enumerate(step.outputs):
@@ -162,21 +155,11 @@ def _work(
     return work
 
 
-def _lane(
-    study: Study,
-    job: Job,
-    step: Step,
-    arguments: Arguments,
-    made: dict[str, Upstream],
-    work: Work,
-    control: Control,
-) -> Lane:
-    names: list[str] = []
+def _lane(study: Study, step: Step, made: dict[str, Upstream], work: Work, control: Control) -> Lane:
     sources: list[Any] = []
-    about = About(study, job, step, arguments, work, control)
+    about = About(study, step, work, control)
     for parameter in step.parameters:
-        names.append(parameter.name)
-        given = arguments.given.get((step.name, parameter.name))
+        given = work.arguments.given.get((step.name, parameter.name))
         if injected(step, parameter, study):
             sources.append(about.source(parameter))
         elif given is None:
@@ -196,14 +179,15 @@ def _lane(
         for axis in step.opened
         if axis != step.ragged and (size := step.sizes.get(axis, study.axes[axis].length)) is not None
     }
-    call = positional(step, names, control.instances)
+    call = positional(step, [parameter.name for parameter in step.parameters], control.instances)
     if step.timeout is not None:
-        call = with_timeout(call, step.timeout, kill=bool(job.driver))
+        call = with_timeout(call, step.timeout, kill=bool(control.job.driver))
     live = not study.store.durable and not getattr(study.store, "sends", False)
+    attempts = step.retries + 1 - control.job.attempts
     if step.batch:
-        return BatchLane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
+        return BatchLane(step, call, sources, attempts, live, about.again)
     call = returning(step, call, sizes, remembering(study, step, sources, control))
-    return Lane(step, call, sources, step.retries + 1 - job.attempts, live, about.attempt)
+    return Lane(step, call, sources, attempts, live, about.again)
 
 
 def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any]:
@@ -219,32 +203,23 @@ def _marked(lane: Lane, mark: Mark, item: int, number: int) -> Callable[..., Any
 class About:
     """Makes what a step asks for by annotation: streams, contexts, resources, each when it is called."""
 
-    def __init__(
-        self, study: Study, job: Job, step: Step, arguments: Arguments, work: Work, control: Control
-    ) -> None:
-        self.study, self.job, self.step = study, job, step
-        self.arguments, self.control = arguments, control
+    def __init__(self, study: Study, step: Step, work: Work, control: Control) -> None:
+        self.study, self.step, self.arguments, self.control = study, step, work.arguments, control
         # Not `work` itself: it holds the lanes, which hold this, and circles are freed late (200 MB at 10^7).
         self.item, self.local, self.grid = work.item, work.local, work.grid
-        self.attempts: dict[int, int] = {}
-
-    def attempt(self, position: int, number: int) -> None:
-        """Note which attempt of an element runs."""
-        self.attempts[position] = number
+        self.again: dict[int, int] = {}
 
     def source(self, parameter: Parameter) -> Any:
-        """A sequence with what to inject for each element."""
-        make = {"rng": self.stream, "ctx": self.context, "res": self.resources}[str(parameter.injected)]
-        many = {"rng": self.streams, "ctx": self.contexts, "res": lambda chosen: self.resources(chosen[0])}
-        return _Made(make, len(self.local), many[str(parameter.injected)])
+        """What to inject for each element."""
+        if parameter.injected == "rng":
+            return _Made(self.stream, lambda chosen: [self.stream(position) for position in chosen])
+        if parameter.injected == "ctx":
+            return _Made(self.context, self.contexts)
+        return _Made(self.resources, lambda chosen: self.resources(chosen[0]))
 
     def stream(self, position: int) -> np.random.Generator:
         """The element's random stream, from its start."""
         return generator(self.study.seed, self.arguments.words[self.step.name][position])
-
-    def streams(self, chosen: list[int]) -> list[np.random.Generator]:
-        """One stream for each element of a batch."""
-        return [self.stream(position) for position in chosen]
 
     def contexts(self, chosen: list[int]) -> Context:
         """The context of a batch: lists instead of single positions and values."""
@@ -274,7 +249,7 @@ class About:
             element,
             index,
             {name: values[position] for name, values in self.arguments.coords.items()},
-            self.attempts.get(position, 1) + self.job.attempts,
+            self.again.get(position, 1) + self.control.job.attempts,
             step.name in study.forced,
             self.resources(position),
             iteration={loop.name: index[loop.name] for loop in step.loops if loop.name in index},
@@ -284,14 +259,12 @@ class About:
         )
 
 
+@dataclass(frozen=True)
 class _Made:
-    """A sequence whose values are made when they are fetched."""
+    """Values that are made when they are fetched, one by one or many for a batch."""
 
-    def __init__(self, make: Callable[[int], Any], n: int, many: Callable[[list[int]], Any]) -> None:
-        self.make, self.n, self.many = make, n, many
-
-    def __len__(self) -> int:
-        return self.n
+    make: Callable[[int], Any]
+    many: Callable[[list[int]], Any]
 
     def __getitem__(self, position: int) -> Any:
         return self.make(position)
@@ -312,7 +285,7 @@ def call_arguments(study: Study, step: Step, item: Item) -> dict[str, Any]:
     item = replace(item, steps=tuple(s.name for s in chain))
     control = Control(Job("look", (item,), study.epoch), lambda: False)
     arguments = Fetcher(study).fetch(item, grid)
-    lanes = _work(study, control.job, item, grid, arguments, control, None, 0).lanes
+    lanes = _work(study, item, grid, arguments, control).lanes
     for lane in lanes[:-1]:
         lane.begin()
         lane.advance(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,8 +35,6 @@ class Track:
         Numbers of blocks that can be sent, a heap: earlier ones first.
     out
         For each block how many jobs are at work on it.
-    pilots_out, held
-        Pilots under way, and the blocks that they turned out to lie in, by token.
     skips
         For each block how many of its elements a loop ended before.
     ended
@@ -55,10 +54,8 @@ class Track:
     settled: Any = None
     known: Any = None
     ready: list[int] = field(default_factory=list)
-    out: dict[int, int] = field(default_factory=dict)
+    out: Counter[int] = field(default_factory=Counter)
     failed: dict[tuple[str, int], set[int]] = field(default_factory=dict)
-    pilots_out: dict[str, Item] = field(default_factory=dict)
-    held: dict[str, tuple[int, ...]] = field(default_factory=dict)
     impossible: bool = False
     n_settled: int = 0
     skips: dict[int, int] = field(default_factory=dict)
@@ -122,10 +119,6 @@ class Track:
         self.grid = grid
         self.settled = np.zeros(grid.n_blocks, bool)
         self.known = np.zeros(grid.n_blocks, bool)
-        for token, item in self.pilots_out.items():
-            self.held[token] = tuple(grid.number(part.block) for part in self.placed(item))
-            for number in self.held[token]:
-                self.out[number] = self.out.get(number, 0) + 1
         for step in self.steps:
             for block in self.study.results[step.name].blocks(grid):
                 self._recount_block(step, block)
@@ -208,6 +201,10 @@ class Track:
         self.known[number] = False
         self.consider(number)
 
+    def release(self, numbers: Iterable[int]) -> None:
+        """A job that was at work on blocks has ended."""
+        self.out -= Counter(numbers)
+
     def look_again(self) -> None:
         """Find anew what can be sent: something that it needs may be open again."""
         if self.grid is not None:
@@ -219,7 +216,7 @@ class Track:
     def consider(self, number: int) -> None:
         """Look whether a block can be sent now."""
         assert self.grid is not None
-        if self.settled[number] or self.known[number] or self.out.get(number):
+        if self.settled[number] or self.known[number] or self.out[number]:
             return
         block = self.grid.at(number)
         for need, track in self.needs:
