@@ -269,3 +269,14 @@ def test_some_rows_are_read_where_what_made_them_was_taken_whole() -> None:
     run = weft.Pipeline([opened, first, scaled]).run({"n": [1, 3, 2], "k": [4, 6]}, progress=False)
     assert run["w"].tolist() == [[10, None, None], [10, 11, 12], [10, 11, None]]
     assert run.isel("w", j=[0, 2]).tolist() == [[10, None], [10, 11]]
+
+
+@pytest.mark.parametrize("rows", [[[2, 0], [2, 0]], [[0, 1], [0, 2]]])
+def test_an_empty_row_is_the_same_alone_and_among_others(rows: list[list[int]], tmp_path: Path) -> None:
+    """What a row without a cell is must not depend on what is read together with it, or it is never done."""
+    for _ in range(2):
+        run = rounds(rows, sweep=weft.grid(k=[1]), run_dir=tmp_path / "r", block_size=1)
+        assert run.ok
+    together = rounds(rows, sweep=weft.grid(k=[1]))
+    assert together.ok and run["row"].tolist() == together["row"].tolist()
+    assert {kind for n, kind, _ in run["row"].ravel() if n == 0} == {"float64"}

@@ -123,14 +123,21 @@ class Reading:
         free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
         if part.absent or any(uneven(self.study, axis) for axis in free):
             rows = [row[reach(self.study, name, free, where, e)] for e, row in enumerate(picked)]
-            plain = [row.copy() if np.ma.is_masked(row) else np.ma.getdata(row).copy() for row in rows]
-            return pack(plain, live=True)
+            return pack([_own(row, len(free)) for row in rows], live=True)
         # Each element gets a copy of its own: NumPy's views would let one change what another reads.
         return (
             Rows(picked)
             if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject
             else pack(list(picked))
         )
+
+
+def _own(row: Any, n_free: int) -> Any:
+    """A copy of a row, masked only where something is missing."""
+    if 0 in row.shape[:n_free]:
+        # The type of its elements would be that of other rows, if any are read together with it.
+        return np.empty(row.shape[:n_free])
+    return row.copy() if np.ma.is_masked(row) else np.ma.getdata(row).copy()
 
 
 class Rows(Column):
