@@ -100,3 +100,13 @@ def test_an_error_that_is_no_full_disk_is_not_called_one(computer: Machine) -> N
 
     with pytest.raises(weft.StepError, match="unreadable"):
         weft.step("y", mapspec="x[i] -> y[i]")(unreadable).run({"x": [1]}, backend="sequential", **QUIET)
+
+
+@pytest.mark.parametrize("change", ["reset", "gc", "delete"])
+def test_care_of_a_run_that_cannot_be_written(computer: Machine, change: str) -> None:
+    run(FIRST)
+    computer.disk.fail_at(1, errno.EROFS, every=True)
+    with pytest.raises(StoreError, match=f"{RUN} cannot be written: Read-only file system"):
+        getattr(weft.open_run(RUN), change)(**({"ask": False} if change == "delete" else {}))
+    computer.disk.restart()
+    assert_complete(weft.open_run(RUN), expected(FIRST))

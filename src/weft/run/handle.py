@@ -17,7 +17,7 @@ from weft.model.step import Step, nearest
 from weft.plan.blocks import Positions
 from weft.run import places
 from weft.store.fs import current
-from weft.store.record import RunDirectory
+from weft.store.record import RunDirectory, refusals
 from weft.study.arguments import Fetcher
 from weft.study.arrays import Assembled, Values
 from weft.study.compare import code_of
@@ -177,10 +177,13 @@ class Handle:
             If there is no directory to change.
         RunLocked
             If a driver is at work.
+        StoreError
+            If the directory cannot be written.
         """
         self._changeable()
         directory = self._directory()
-        lease = Lease(directory.path, directory.fs).take()
+        with refusals(directory.path):
+            lease = Lease(directory.path, directory.fs).take()
         try:
             yield directory
         finally:
