@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -381,3 +382,12 @@ def test_a_result_that_can_be_read_only_once(kept: dict[str, Any]) -> None:
     )
     with pytest.raises(weft.StepError, match="'numbers' of step 'count' cannot be stored"):
         weft.Pipeline([numbers, total, longest]).run(progress=False, **kept)
+
+
+def test_loky_workers_that_are_killed_as_they_start_are_not_told_to_use_loky() -> None:
+    pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(lambda x: x)])
+    with pytest.raises(
+        weft.WeftError, match=r"ended before their first job\. Something killed them"
+    ) as refused:
+        pipe.run({"x": [1, 2]}, backend="loky", n_jobs=2, initializer=lambda: os._exit(1), progress=False)
+    assert "__main__" not in str(refused.value)

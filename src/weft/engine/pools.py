@@ -39,6 +39,12 @@ class Sent:
     mark: Mark | None = None
 
 
+KILLED = "Something killed them, such as their initializer or a lack of memory. Run again to go on."
+UNGUARDED = """A script that starts processes must keep its main part under
+    if __name__ == '__main__':
+because each process imports the script; or use backend='loky', which does not."""
+
+
 class Pool:
     """One backend at work for one driver.
 
@@ -88,10 +94,8 @@ class Pool:
                     raise self._unstarted(error) from error
                 except BrokenExecutor as error:
                     raise WeftError(
-                        f"The worker processes of {self.backend.name!r} ended before their first job. A "
-                        "script that starts processes must keep its main part under\n"
-                        "    if __name__ == '__main__':\n"
-                        "because each process imports the script; or use backend='loky', which does not."
+                        f"The worker processes of {self.backend.name!r} ended before their first job. "
+                        + (KILLED if self.backend.name == "loky" else UNGUARDED)
                     ) from error
             self.started = True
         return self.executor
