@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,17 @@ def test_bad_options_are_refused_before_work_starts() -> None:
     with pytest.raises(weft.BackendUnavailable, match="no Dask scheduler at"):
         SQUARES.run({"x": [1]}, backend="dask", address="tcp://127.0.0.1:9", n_jobs=2)
     assert weft.list_backends()["dask"]["available"] and weft.list_backends()["dask"]["requires"] == "dask"
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "import weft\n"
+        "step = weft.step('y', mapspec='x[i] -> y[i]')(lambda x: x)\n"
+        "step.run({'x': [1, 2]}, backend='dask', n_jobs=2, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "weft.errors.WeftError: The workers of 'dask' cannot be started" in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr.splitlines()[-2]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any, ClassVar
 
-from weft.errors import BackendUnavailable, InvalidInput
+from weft.errors import BackendUnavailable, InvalidInput, WeftError
 
 
 class DaskExecutor(Executor):
@@ -107,10 +107,17 @@ class Dask:
             return DaskExecutor(client, [client])
         # Who died is found by running what it had alone, so Dask itself need not try again.
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            cluster = distributed.LocalCluster(
-                n_workers=n_jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
-                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
-            )  # fmt: skip
+            try:
+                cluster = distributed.LocalCluster(
+                    n_workers=n_jobs, threads_per_worker=1, processes=True, host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                )  # fmt: skip
+            except RuntimeError as error:
+                raise WeftError(
+                    f"The workers of 'dask' cannot be started: {error} A script that starts processes must "
+                    "keep its main part under\n    if __name__ == '__main__':\n"
+                    "because each process imports the script; or use backend='loky', which does not."
+                ) from error
         client = distributed.Client(cluster, set_as_default=False)
         return DaskExecutor(client, [client, cluster])
 
