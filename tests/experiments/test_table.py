@@ -206,6 +206,11 @@ def test_a_ragged_axis_has_a_row_for_each_cell() -> None:
     assert found.states == ["done"] * 5
 
 
+def test_rows_that_one_step_opens() -> None:
+    run = weft.step("y", mapspec="... -> y[i]")(lambda n: [n, 2 * n]).run({"n": 3}, **HERE)
+    assert list(Experiments(run)) == [{"i": 0, "y": 3, "state": "done"}, {"i": 1, "y": 6, "state": "done"}]
+
+
 def test_the_axis_of_rows() -> None:
     apart = [
         weft.step("y", mapspec="a[i] -> y[i]", name="y")(lambda a: a),

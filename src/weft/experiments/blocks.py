@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from weft.model.loop import Loop
 from weft.pipeline import Pipeline, Step
 
 
-class Chained(ABC):
+class Chained:
     """What blocks, chains of them, and loops over them have in common."""
 
     def __rshift__(self, other: Any) -> Chain:
@@ -42,23 +41,11 @@ class Chained(ABC):
         takes, makes
             Names of the first state, an input, and of the last. Between are ``data_1``, ``data_2``…
         """
-        return self._steps(takes, makes, takes, Counter())
+        return _steps(self, takes, makes, takes, Counter())
 
     def pipeline(self, name: str = "blocks", takes: str = "data", makes: str = "result") -> Pipeline:
         """A pipeline of them alone."""
         return Pipeline(self.steps(takes, makes), name)
-
-    @abstractmethod
-    def _steps(self, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
-        """The steps from one state to another.
-
-        Parameters
-        ----------
-        between
-            What the names of the states between them begin with.
-        used
-            How many blocks of each name there are: the second one has its number behind.
-        """
 
 
 class Block(Chained):
@@ -88,9 +75,6 @@ class Block(Chained):
         """Return the next state."""
         raise NotImplementedError(f"{type(self).__name__} has no method call(self, data).")
 
-    def _steps(self, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
-        return [_step(self, takes, makes, used)]
-
 
 @dataclass(frozen=True)
 class Chain(Chained):
@@ -103,17 +87,6 @@ class Chain(Chained):
             if not isinstance(block, Chained) and not callable(getattr(block, "call", None)):
                 raise WiringError(f"{block!r} is no block: it has no method call(data).")
 
-    def _steps(self, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
-        found: list[Any] = []
-        for place, block in enumerate(self.blocks, start=1):
-            to = makes if place == len(self.blocks) else f"{between}_{place}"
-            if isinstance(block, Chained):
-                found += block._steps(takes, to, to, used)
-            else:
-                found.append(_step(block, takes, to, used))
-            takes = to
-        return found
-
 
 @dataclass(frozen=True)
 class Looped(Chained):
@@ -122,11 +95,6 @@ class Looped(Chained):
     body: Chained
     n: int
     name: str
-
-    def _steps(self, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
-        name = _numbered(self.name, used)
-        body = self.body._steps(takes, makes, makes, used)
-        return [Loop(body, n_iterations=self.n, name=name, carry={takes: makes})]
 
 
 class BlockCall:
@@ -145,6 +113,30 @@ class BlockCall:
         if hasattr(block, "arm"):
             block.arm(next(iter(given.arguments.values())))
         return block.call(*given.args, **given.kwargs)
+
+
+def _steps(part: Any, takes: str, makes: str, between: str, used: Counter[str]) -> list[Any]:
+    """The steps from one state to another.
+
+    Parameters
+    ----------
+    between
+        What the names of the states between them begin with.
+    used
+        How many blocks of each name there are: the second one has its number behind.
+    """
+    if isinstance(part, Chain):
+        found = []
+        for place, block in enumerate(part.blocks, start=1):
+            to = makes if place == len(part.blocks) else f"{between}_{place}"
+            found += _steps(block, takes, to, to, used)
+            takes = to
+        return found
+    if isinstance(part, Looped):
+        name = _numbered(part.name, used)
+        body = _steps(part.body, takes, makes, makes, used)
+        return [Loop(body, n_iterations=part.n, name=name, carry={takes: makes})]
+    return [_step(part, takes, makes, used)]
 
 
 def _step(block: Any, takes: str, makes: str, used: Counter[str]) -> Step:

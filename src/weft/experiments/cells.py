@@ -114,7 +114,12 @@ class Cells:
     def states(self) -> Ranks:
         """The state of each row, as a position in `ORDER`: that of all steps along any of the axes."""
         if self._states is None:
-            steps = [step for step in self.study.graph.order if set(step.axes) & set(self.axes)]
+            mine = set(self.outputs.values())
+            steps = [
+                step
+                for step in self.study.graph.order
+                if set(step.axes) & set(self.axes) or set(step.outputs) & mine
+            ]
             found = np.max([self._rank(step) for step in steps], axis=0)
             self._states = np.where(found < 0, ORDER.index("done"), found)
         return self._states

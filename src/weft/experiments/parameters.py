@@ -55,21 +55,12 @@ class Float(Parameter):
             )
 
     def values(self, unit: Unit) -> list[Any]:
-        return [self._at(u) for u in unit[:, 0].tolist()]
+        return list(map(float, _between(self, unit[:, 0])))
 
     def levels(self, n: int | None) -> list[Any]:
         if n is None:
             raise InvalidInput(f"A grid needs a number of levels for {self}.")
-        return [self._at(k / max(n - 1, 1)) for k in range(n)]
-
-    def _at(self, u: float) -> float:
-        if u in (0, 1):
-            return self.high if u else self.low
-        if self.log:
-            found = math.exp(math.log(self.low) * (1 - u) + math.log(self.high) * u)
-        else:
-            found = self.low * (1 - u) + self.high * u  # high - low may be infinite
-        return min(max(found, self.low), self.high)
+        return list(map(float, _between(self, np.linspace(0, 1, n))))
 
 
 @dataclass(frozen=True)
@@ -168,13 +159,24 @@ class Array(Parameter):
         return math.prod(self.shape)
 
     def values(self, unit: Unit) -> list[Any]:
-        made = np.clip(self.low * (1 - unit) + self.high * unit, self.low, self.high)
-        return [row.reshape(self.shape).copy() for row in made]
+        return [row.reshape(self.shape) for row in _between(self, unit)]
 
     def levels(self, n: int | None) -> list[Any]:
         along = Float(self.low, self.high).levels(n)
         cube = np.stack(np.meshgrid(*[along] * self.width, indexing="ij"), axis=-1)
         return [row.reshape(self.shape).copy() for row in cube.reshape(-1, self.width)]
+
+
+def _between(parameter: Float | Array, unit: Unit) -> Unit:
+    """Values between the bounds, which 0 and 1 stand for."""
+    low, high = parameter.low, parameter.high
+    if isinstance(parameter, Float) and parameter.log:
+        made = np.exp(np.log(low) * (1 - unit) + np.log(high) * unit)
+        made = np.select([unit == 0, unit == 1], [low, high], made)
+    else:
+        made = low * (1 - unit) + high * unit  # high - low may be infinite
+    found: Unit = np.clip(made, low, high)
+    return found
 
 
 def _picked(choices: Sequence[Any], unit: Unit) -> list[Any]:
