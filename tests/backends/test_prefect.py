@@ -146,7 +146,7 @@ def test_prefect_tries_a_job_again_that_the_machinery_failed(server: Any) -> Non
         future = executor.submit(act)
         future.exception()
         backend.stop(executor)
-        with pytest.raises(RuntimeError, match="has ended"):
+        with pytest.raises(RuntimeError, match="after shutdown"):
             executor.submit(act)
         return future
 

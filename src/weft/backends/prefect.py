@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextvars
 import importlib
 import logging
-import queue
 import signal
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from weft.errors import BackendUnavailable, InvalidInput
@@ -24,35 +23,15 @@ class Call:
 
     def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs
-        self.future: Future[Any] = Future()
-        self.begun = False
-        self.error: BaseException | None = None
+        self.results: list[Any] = []
 
     def run(self) -> None:
         """Run it; what it raises is Prefect's to see, which may try again."""
-        if not self._begin():
-            return
-        try:
-            result = self.fn(*self.args, **self.kwargs)
-        except BaseException as error:
-            self.error = error
-            raise
-        self.future.set_result(result)
-
-    def ended(self, error: BaseException | None = None) -> None:
-        """Prefect is through with it: where it brought no result, say why."""
-        if not self.future.done() and self._begin():
-            lost = RuntimeError(f"Prefect did not run a job to its end{f': {error}' if error else ''}.")
-            self.future.set_exception(self.error or lost)
-
-    def _begin(self) -> bool:
-        if not self.begun:
-            self.begun = self.future.set_running_or_notify_cancel()
-        return self.begun
+        self.results.append(self.fn(*self.args, **self.kwargs))
 
 
-class PrefectExecutor(Executor):
-    """A Prefect flow in a thread of its own, which runs what is submitted as its tasks.
+class PrefectExecutor(ThreadPoolExecutor):
+    """Threads that run what is submitted as tasks of a Prefect flow, which has a thread of its own.
 
     Parameters
     ----------
@@ -70,20 +49,16 @@ class PrefectExecutor(Executor):
     """
 
     def __init__(self, n_jobs: int, name: str, task: dict[str, Any]) -> None:
-        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._live: set[Call] = set()
-        self._closed = False
+        super().__init__(n_jobs, thread_name_prefix="weft-prefect")
+        self._over = threading.Event()
         self._problem: BaseException | None = None
-        self._begun: Future[None] = Future()
+        self._begun: Future[contextvars.Context] = Future()
         # In the caller's context: a flow of the user's becomes the parent, settings of the user's hold.
         run = contextvars.copy_context().run
-        self._thread = threading.Thread(
-            target=run, args=(self._run, n_jobs, name, task), name="weft-prefect", daemon=True
-        )
-        self._thread.start()
+        self._flow = threading.Thread(target=run, args=(self._run, name, task), daemon=True)
+        self._flow.start()
         try:
-            self._begun.result()
+            self._within = self._begun.result()
         except Exception as error:
             raise BackendUnavailable(
                 f"Prefect could not begin a flow run: {error}. See that its server answers (`prefect config "
@@ -91,41 +66,36 @@ class PrefectExecutor(Executor):
             ) from error
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Have the flow run it as a task."""
-        call = Call(fn, args, kwargs)
-        with self._lock:
-            if self._closed:
-                raise RuntimeError(f"The Prefect flow has ended{f': {self._problem}' * bool(self._problem)}.")
-            self._live.add(call)
-            self._calls.put(call)
-        return call.future
+        """Run it as a task of the flow."""
+        return super().submit(self._within.copy().run, self._as_task, Call(fn, args, kwargs))
+
+    def _as_task(self, call: Call) -> Any:
+        self._task(call)
+        if not call.results:
+            raise RuntimeError("Prefect did not run a job to its end.")
+        return call.results[-1]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the flow when what has begun has ended."""
-        with self._lock:
-            self._closed = True
-            for call in self._live if cancel_futures else ():
-                call.future.cancel()
-            self._calls.put(None)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self._over.set()
         if wait:
-            self._thread.join()
+            self._flow.join()
             problem, self._problem = self._problem, None
             if problem is not None:
                 warnings.warn(f"Prefect could not record how the flow ended: {problem}", stacklevel=2)
 
-    def _run(self, n_jobs: int, name: str, options: dict[str, Any]) -> None:
+    def _run(self, name: str, options: dict[str, Any]) -> None:
         try:
             prefect: Any = importlib.import_module("prefect")
-            runners: Any = importlib.import_module("prefect.task_runners")
             settings: Any = importlib.import_module("prefect.settings")
             policies: Any = importlib.import_module("prefect.cache_policies")
-            task = prefect.task(
-                _job, name="weft job", cache_policy=policies.NO_CACHE, persist_result=False, **options
+            self._task = prefect.task(
+                Call.run, name="weft job", cache_policy=policies.NO_CACHE, persist_result=False, **options
             )
             flow = prefect.flow(
-                name="weft", flow_run_name=name, validate_parameters=False, persist_result=False,
-                task_runner=runners.ThreadPoolTaskRunner(max_workers=n_jobs),
-            )(lambda: self._serve(task))  # fmt: skip
+                name="weft", flow_run_name=name, validate_parameters=False, persist_result=False
+            )(self._stay)
             _quieten(settings)  # not before `prefect.flow` has loaded what sets the logging up
             # For a temporary server, which Prefect starts where the user has none.
             defaults = {
@@ -142,36 +112,14 @@ class PrefectExecutor(Executor):
                 flow()
         except BaseException as error:
             self._problem = error
-        finally:
-            self._end()
+            if not self._begun.done():
+                self._begun.set_exception(error)
 
-    def _serve(self, task: Any) -> None:
-        """Submit tasks as calls come, until there are to be no more."""
-        self._begun.set_result(None)
-        sent: set[Future[Any]] = set()
-        while (call := self._calls.get()) is not None:
-            future = task.submit(call).wrapped_future
-            future.add_done_callback(lambda ended, call=call: self._ended(call, ended))
-            sent = {other for other in sent if not other.done()} | {future}
-        wait(sent)  # a flow cancels the tasks that have not begun when it ends
-
-    def _ended(self, call: Call, future: Future[Any]) -> None:
-        with self._lock:
-            self._live.discard(call)
-        call.ended(None if future.cancelled() else future.exception())
-
-    def _end(self) -> None:
-        with self._lock:
-            self._closed = True
-            left, self._live = self._live, set()
-        if not self._begun.done():
-            self._begun.set_exception(self._problem or RuntimeError("the flow did not run"))
-        for call in left:
-            call.ended(self._problem)
-
-
-def _job(call: Call) -> None:
-    call.run()
+    def _stay(self) -> None:
+        """The flow: what runs in its context, in whatever thread, belongs to it."""
+        self._begun.set_result(contextvars.copy_context())
+        self._over.wait()
+        super().shutdown()
 
 
 def _quieten(settings: Any) -> None:
