@@ -7,17 +7,11 @@ import functools
 import operator
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, get_type_hints
 
-from weft.configuration.checks import (
-    check_backend,
-    check_inputs,
-    check_known,
-    check_run,
-    check_types,
-    step_options,
-)
-from weft.configuration.document import SECTIONS, Document, Place, meant
+from weft.configuration.checks import check_backend, check_inputs, check_keys, check_run, step_options
+from weft.configuration.document import SECTIONS, Node, meant
 from weft.configuration.importing import importable, imported, is_own, pipeline
 from weft.errors import WeftError
 from weft.model.configuring import configured
@@ -29,60 +23,50 @@ from weft.pipeline import Pipeline, Step
 _CALLABLES = ("output_picker", "resources")  # options of a step that may name a function
 
 
-def built(
-    document: Document, folder: str, given: Mapping[str, Any]
-) -> tuple[Pipeline, dict[str, Any], dict[str, Any]]:
+def built(top: Node, given: Mapping[str, Any]) -> tuple[Pipeline, dict[str, Any], dict[str, Any]]:
     """Everything that a document says, checked: the pipeline, its inputs, and the options of its run."""
-    check_known(document, (), document.content, dict.fromkeys(SECTIONS))
-    check_types(document, (), document.content, {"name": str | None, "pipeline": str})
-    importable(folder)
-    builder = _Builder(document, folder)
-    pipe = builder.pipeline()
-    inputs = builder.made(("inputs",), builder.mapping("inputs")) | dict(given)
-    options = builder.made(("run",), builder.mapping("run"))
-    check_run(document, options, pipe.graph)
-    sweep = builder.sweep(("sweep",), builder.made(("sweep",), document.content.get("sweep")))
-    check_inputs(document, pipe.graph, inputs, sweep, given)
-    return pipe, inputs, options | ({} if sweep is None else {"sweep": sweep})
+    check_keys(top, dict.fromkeys(SECTIONS, Any) | {"name": str | None, "pipeline": str})
+    importable(top.document.folder)
+    pipe = _pipeline(top)
+    inputs = made(top.at("inputs").named()).value | dict(given)
+    options = made(top.at("run").named())
+    check_run(options, pipe.graph)
+    sweep = _sweep(made(top.at("sweep")))
+    check_inputs(top, pipe.graph, inputs, sweep, given)
+    return pipe, inputs, options.value | ({} if sweep is None else {"sweep": sweep})
+
+
+def _pipeline(top: Node) -> Pipeline:
+    if ("steps" in top.value) == ("pipeline" in top.value):
+        raise top.refusal("A study says either steps or pipeline: one of the two.")
+    name = top.value.get("name")
+    if "steps" in top.value:
+        builder, steps = _Builder(), top.at("steps")
+        parts = builder.parts(steps)
+        with builder.located(replace(steps, value={})):
+            pipe = Pipeline(parts, name or os.path.splitext(os.path.basename(top.document.path))[0])
+            configured(pipe.graph)
+    else:
+        with top.at("pipeline").located():
+            found = pipeline(top.value["pipeline"], top.document.folder)
+        pipe = Pipeline([found], name or found.name)
+    configure = top.at("configure").named()
+    for step in configure.value:
+        options = made(configure.at(step).named())
+        check_keys(options, step_options(), others=True)
+        with options.located():
+            pipe = pipe.configure({step: options.value})
+    return pipe
 
 
 class _Builder:
-    """Makes a study of a document."""
+    """Makes the parts of a pipeline, and notes which steps each of them has, and where it is."""
 
-    def __init__(self, document: Document, folder: str) -> None:
-        self.document, self.folder, self.content = document, folder, document.content
-        # The names of each part of steps, where it is, and what is said there.
-        self.placed: list[tuple[list[str], Place, Any]] = []
-
-    # Steps
-
-    def pipeline(self) -> Pipeline:
-        if ("steps" in self.content) == ("pipeline" in self.content):
-            raise self.document.refusal((), "A study says either steps or pipeline: one of the two.")
-        name = self.content.get("name")
-        if "steps" in self.content:
-            pipe = self._wired(name or os.path.splitext(os.path.basename(self.document.path))[0])
-        else:
-            with self.document.located(("pipeline",)):
-                found = pipeline(self.content["pipeline"], self.folder)
-            pipe = Pipeline([found], name or found.name)
-        for step in self.mapping("configure"):
-            place = ("configure", step)
-            options = self.made(place, self.mapping(*place))
-            check_types(self.document, place, options, step_options())
-            with self.document.located(place, options):
-                pipe = pipe.configure({step: options})
-        return pipe
-
-    def _wired(self, name: str) -> Pipeline:
-        parts = self._parts(("steps",), self.content["steps"])
-        with self._located(("steps",), {}):
-            pipe = Pipeline(parts, name)
-            configured(pipe.graph)
-        return pipe
+    def __init__(self) -> None:
+        self.placed: list[tuple[list[str], Node]] = []
 
     @contextlib.contextmanager
-    def _located(self, place: Place, options: Mapping[str, Any]) -> Iterator[None]:
+    def located(self, options: Node) -> Iterator[None]:
         """Put in front of an error about several steps where the option is that it is about, else the step.
 
         That is the one that the message begins with, else the last that it names: the one that came too much.
@@ -90,164 +74,148 @@ class _Builder:
         try:
             yield
         except WeftError as error:
-            told = str(error)
-            inside = [part for part in reversed(self.placed) if part[1][: len(place)] == place]
+            told, n = str(error), len(options.place)
+            inside = [part for part in reversed(self.placed) if part[1].place[:n] == options.place]
             first = [part for part in inside if any(told.startswith(f"step {name!r}") for name in part[0])]
             named = first or [part for part in inside if any(repr(name) in told for name in part[0])]
-            if not named or meant(place, options, told) != place:
-                named = [([], place, options)]
-            with self.document.located(*named[0][1:]):
+            with (named[0][1] if named and meant(options, told) == options.place else options).located():
                 raise
 
-    def _parts(self, place: Place, given: Any) -> list[Any]:
+    def parts(self, node: Node) -> list[Any]:
         """Steps, loops and pipelines of a list, or of a mapping by name."""
-        if not isinstance(given, (list, dict)) or not given:
-            raise self.document.refusal(place, f"steps are a list, or a mapping by name; got {given!r}.")
+        if not isinstance(node.value, (list, dict)) or not node.value:
+            raise node.refusal(f"steps are a list, or a mapping by name; got {node.value!r}.")
+        by_name = isinstance(node.value, dict)
         found = []
-        named = self.named(place, given).items() if isinstance(given, dict) else (("", b) for b in given)
-        for number, (key, body) in enumerate(named):
-            inner = (*place, key or str(number))
-            part = self._entry(inner, body, key)
-            self.placed.append((list(part.steps) if isinstance(part, Pipeline) else [part.name], inner, body))
+        for inner in (node.named() if by_name else node).inner():
+            part = self._entry(inner, inner.place[-1] if by_name else "")
+            self.placed.append((list(part.steps) if isinstance(part, Pipeline) else [part.name], inner))
             found.append(part)
         return found
 
-    def _loop(self, place: Place, given: Any, name: str) -> Loop:
+    def _loop(self, node: Node, name: str) -> Loop:
         """The loop that an entry with a key ``loop`` says, with steps of its own."""
-        body, known = self.named(place, given), get_type_hints(Loop)
-        check_known(self.document, place, body, known)
-        options = {key: value for key, value in body.items() if key != "steps"}
-        check_types(self.document, place, options, known)
-        parts = self._parts((*place, "steps"), body.get("steps"))
-        with self._located(place, options):
-            return Loop(parts, **options | ({"name": name} if name else {}))
+        known = get_type_hints(Loop)
+        check_keys(node.named(), known | {"steps": Any})
+        options = replace(node, value={key: said for key, said in node.value.items() if key != "steps"})
+        parts = self.parts(node.at("steps"))
+        with self.located(options):
+            return Loop(parts, **options.value | ({"name": name} if name else {}))
 
-    def _entry(self, place: Place, body: Any, name: str = "") -> Any:
+    def _entry(self, node: Node, name: str) -> Any:
         """A step or a loop, or a ready pipeline among the steps."""
-        if isinstance(body, dict) and "loop" in body:
-            check_known(self.document, place, body, {"loop": Any})
-            return self._loop((*place, "loop"), body["loop"], name)
-        if isinstance(body, str) or (isinstance(body, dict) and "_target_" in body):
-            body = {"function": body}
-        if not isinstance(body, dict) or not body:
-            raise self.document.refusal(
-                place, f"a step is the path of one, or a mapping with function and options; got {body!r}."
+        if isinstance(node.value, dict) and "loop" in node.value:
+            check_keys(node, {"loop": Any})
+            return self._loop(node.at("loop"), name)
+        if isinstance(node.value, str) or (isinstance(node.value, dict) and "_target_" in node.value):
+            node = replace(node, value={"function": node.value})
+        if not isinstance(node.value, dict) or not node.value:
+            raise node.refusal(
+                f"a step is the path of one, or a mapping with function and options; got {node.value!r}."
             )
         known = {key: hint for key, hint in step_options().items() if not (name and key == "name")}
-        check_known(self.document, place, body, known)
-        if "function" not in body:
-            raise self.document.refusal(place, "this step has no function: package.module:name.")
-        options = self.made(place, body)
-        function = self._callable((*place, "function"), options.pop("function"))
+        check_keys(node, dict.fromkeys(known, Any))
+        if "function" not in node.value:
+            raise node.refusal("this step has no function: package.module:name.")
+        said = made(node)
+        function = _callable(said.at("function"))
         for key in _CALLABLES:
-            if isinstance(options.get(key), str):
-                options[key] = self._callable((*place, key), options[key])
-        check_types(self.document, place, options, known)
-        check_backend(self.document, (*place, "backend"), options.get("backend"))
-        if "output" in options:
-            options["output_name"] = options.pop("output")
-        if name:
-            options["name"] = name
-        with self.document.located(place, body):
+            if isinstance(said.value.get(key), str):
+                said.value[key] = _callable(said.at(key))
+        check_keys(said, known)
+        check_backend(said.at("backend"))
+        renamed = {"output": "output_name"}
+        options = {renamed.get(key, key): value for key, value in said.value.items() if key != "function"}
+        options |= {"name": name} if name else {}
+        with node.located():
             if isinstance(function, AnyStep):
                 return function.replace(**options) if options else function
             if isinstance(function, (Pipeline, Loop)):
                 if options:
                     kind = type(function).__name__.lower()
                     told = f"is a {kind}: it has no options, and stands in a list of steps."
-                    raise self.document.refusal(place, f"{body['function']} {told}")
+                    raise node.refusal(f"{node.value['function']} {told}")
                 return function
             if "output_name" not in options:
-                told = f"{body['function']} is a function, not a step: say what it makes, output: NAME."
-                raise self.document.refusal(place, told)
+                told = "is a function, not a step: say what it makes, output: NAME."
+                raise node.refusal(f"{node.value['function']} {told}")
             return Step(function, **options)
 
-    def _callable(self, place: Place, given: Any) -> Any:
-        found = given
-        if isinstance(given, str):
-            with self.document.located(place):
-                found = imported(given, self.folder)
-        if not callable(found) and not isinstance(found, (AnyStep, Pipeline, Loop)):
-            raise self.document.refusal(place, f"{given!r} is a {type(found).__name__}, not a function.")
-        return found
 
-    # Values
-
-    def made(self, place: Place, value: Any) -> Any:
-        """A value, with whatever says ``_target_`` made by Hydra."""
-        if isinstance(value, list):
-            return [self.made((*place, str(number)), item) for number, item in enumerate(value)]
-        if not isinstance(value, dict):
-            return value
-        if "_target_" not in value:
-            return {key: self.made((*place, str(key)), item) for key, item in value.items()}
-        from hydra.utils import instantiate
-
-        with self.document.located(place):
-            for target in _targets(value):
-                if is_own(target, self.folder):
-                    imported(target, self.folder)
-        try:
-            return instantiate(value, _convert_="all")
-        except Exception as error:
-            cause = error.__cause__ or error
-            told = " ".join(str(cause).split())
-            raise self.document.refusal(
-                place, f"{value['_target_']} cannot be made: {type(cause).__name__}: {told}"
-            ) from error
-
-    def mapping(self, *place: str) -> dict[str, Any]:
-        """The mapping at a place; empty if there is none."""
-        found: Any = self.content
-        for part in place:
-            found = found.get(part)
-        return {} if found is None else self.named(place, found)
-
-    def named(self, place: Place, given: Any) -> dict[str, Any]:
-        """The same, if it is a mapping by names."""
-        if isinstance(given, dict) and all(isinstance(name, str) for name in given):
-            return given
-        raise self.document.refusal(place, f"{place[-1]} is a mapping by name, got {given!r}.")
-
-    def sweep(self, place: Place, given: Any) -> Sweep | None:
-        """The product of the entries of a list; of a mapping's forms, and an axis for each other key."""
-        if given is None or isinstance(given, Sweep):
-            return given
-        with self.document.located(place, given):
-            if isinstance(given, list):
-                return self._folded(operator.mul, place, given)
-            parts = [
-                self._form((*place, key), key, value)
-                for key, value in self.named(place, given).items()
-                if key != "named"
-            ]
-            found = functools.reduce(operator.mul, parts, Sweep(()))
-            return found.named(str(given["named"])) if "named" in given else found
-
-    def _form(self, place: Place, key: str, given: Any) -> Sweep:
-        with self.document.located(place, given):
-            if key == "grid":
-                return grid(**self.named(place, given))
-            if key == "zipped":
-                return zipped(**self.named(place, given))
-            if key == "points":
-                return points(given)
-            if key == "sum":
-                return self._folded(operator.add, place, given)
-            return grid(**{key: given})
-
-    def _folded(self, join: Any, place: Place, given: Any) -> Sweep:
-        if not isinstance(given, list) or not given:
-            raise self.document.refusal(place, f"{place[-1]} is a list of sweeps, got {given!r}.")
-        parts = [self.sweep((*place, str(number)), part) for number, part in enumerate(given)]
-        return functools.reduce(join, [Sweep(()) if part is None else part for part in parts])
+def _callable(node: Node) -> Any:
+    found = node.value
+    if isinstance(found, str):
+        with node.located():
+            found = imported(found, node.document.folder)
+    if not callable(found) and not isinstance(found, (AnyStep, Pipeline, Loop)):
+        raise node.refusal(f"{node.value!r} is a {type(found).__name__}, not a function.")
+    return found
 
 
-def _targets(value: Any) -> Iterator[str]:
+def made(node: Node) -> Node:
+    """The same, with whatever says ``_target_`` made by Hydra."""
+    return replace(node, value=_made(node))
+
+
+def _made(node: Node) -> Any:
+    value = node.value
+    if isinstance(value, list):
+        return [_made(inner) for inner in node.inner()]
+    if not isinstance(value, dict):
+        return value
+    if "_target_" not in value:
+        return {key: _made(node.at(key)) for key in value}
+    from hydra.utils import instantiate
+
+    folder = node.document.folder
+    with node.located():
+        for target in _targets(node):
+            if is_own(target, folder):
+                imported(target, folder)
+    try:
+        return instantiate(value, _convert_="all")
+    except Exception as error:
+        cause = error.__cause__ or error
+        told = " ".join(str(cause).split())
+        raise node.refusal(f"{value['_target_']} cannot be made: {type(cause).__name__}: {told}") from error
+
+
+def _targets(node: Node) -> Iterator[str]:
     """Every ``_target_`` in a value."""
-    if isinstance(value, dict):
-        if isinstance(value.get("_target_"), str):
-            yield value["_target_"]
-        value = list(value.values())
-    for item in value if isinstance(value, list) else ():
-        yield from _targets(item)
+    if isinstance(node.value, dict) and isinstance(node.value.get("_target_"), str):
+        yield node.value["_target_"]
+    for inner in node.inner():
+        yield from _targets(inner)
+
+
+def _sweep(node: Node) -> Sweep | None:
+    """The product of the entries of a list; of a mapping's forms, and an axis for each other key."""
+    given = node.value
+    if given is None or isinstance(given, Sweep):
+        return given
+    with node.located():
+        if isinstance(given, list):
+            return _folded(operator.mul, node)
+        parts = [_form(key, node.at(key)) for key in node.named().value if key != "named"]
+        found = functools.reduce(operator.mul, parts, Sweep(()))
+        return found.named(str(given["named"])) if "named" in given else found
+
+
+def _form(key: str, node: Node) -> Sweep:
+    with node.located():
+        if key == "grid":
+            return grid(**node.named().value)
+        if key == "zipped":
+            return zipped(**node.named().value)
+        if key == "points":
+            return points(node.value)
+        if key == "sum":
+            return _folded(operator.add, node)
+        return grid(**{key: node.value})
+
+
+def _folded(join: Any, node: Node) -> Sweep:
+    if not isinstance(node.value, list) or not node.value:
+        raise node.refusal(f"{node.place[-1]} is a list of sweeps, got {node.value!r}.")
+    parts = [_sweep(part) for part in node.inner()]
+    return functools.reduce(join, [Sweep(()) if part is None else part for part in parts])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import collections.abc as abc
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.backends import get_backend
-from weft.configuration.document import SECTIONS, Document, Place
+from weft.configuration.document import SECTIONS, Node
 from weft.errors import InvalidInput
 from weft.model.configuring import configured
 from weft.model.graph import Graph
@@ -39,60 +40,57 @@ def run_options() -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in apart}
 
 
-def check_known(document: Document, place: Place, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Refuse a key that is not known."""
-    for key in given:
-        if key not in known:
-            hint = nearest(str(key), known) or f" Known: {', '.join(known)}."
-            raise document.refusal((*place, str(key)), f"{key!r} is not known here.{hint}")
-
-
-def check_types(document: Document, place: Place, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    """Refuse a value that is not of its type."""
-    for key, value in given.items():
+def check_keys(node: Node, known: Mapping[str, Any], others: bool = False) -> None:
+    """Refuse a key of a mapping that is not known, unless there may be others, and values of other types."""
+    for key, value in node.value.items():
         if key in known and not _fits(value, known[key]):
-            raise document.refusal((*place, str(key)), f"{key} is {_words(known[key])}, got {value!r}.")
+            raise node.at(key).refusal(f"{key} is {_words(known[key])}, got {value!r}.")
+        if key not in known and not others:
+            hint = nearest(str(key), known) or f" Known: {', '.join(known)}."
+            raise node.at(key).refusal(f"{key!r} is not known here.{hint}")
 
 
-def check_run(document: Document, options: Mapping[str, Any], graph: Graph) -> None:
+def check_run(options: Node, graph: Graph) -> None:
     """Refuse options of a run that are unknown, mistyped, or that no run would take."""
     from weft.engine.session import Options, check_store
     from weft.study.compare import check_choice, forced_steps
 
-    place, known = ("run",), run_options()
-    check_types(document, place, options, known)
-    own = {n: v for n, v in options.items() if n in ("n_jobs", "on_error", "block_size")}
-    with document.located(place, options):
-        Options(**own)
-        check_store(options.get("store", "auto"), options.get("run_dir"))
-        check_choice(options.get("on_change", "error"))
-        forced_steps(graph, options.get("force"))
-    wanted = options.get("backend", "auto")
-    for name, backend in (wanted if isinstance(wanted, Mapping) else {"": wanted}).items():
-        inner = (*place, "backend", *([name] if isinstance(wanted, Mapping) else []))
+    known, said = run_options(), options.value
+    check_keys(options, known, others=True)
+    with options.located():
+        Options(**{n: v for n, v in said.items() if n in ("n_jobs", "on_error", "block_size")})
+        check_store(said.get("store", "auto"), said.get("run_dir"))
+        check_choice(said.get("on_change", "error"))
+        forced_steps(graph, said.get("force"))
+    backend = options.at("backend")
+    default = backend.value
+    if isinstance(default, Mapping):
         there = [*graph.steps, *graph.producer]
-        if name and name not in there:
-            raise document.refusal(inner, f"There is no step or output {name!r}.{nearest(name, there)}")
-        check_backend(document, inner, backend)
-    default = wanted.get("", "auto") if isinstance(wanted, Mapping) else wanted
-    for name in options.keys() - known:
+        for name in default:
+            if name and name not in there:
+                raise backend.at(name).refusal(f"There is no step or output {name!r}.{nearest(name, there)}")
+            check_backend(backend.at(name))
+        default = default.get("")
+    check_backend(replace(backend, value=default))
+    main = "loky" if default in ("auto", None) else default
+    for name in said.keys() - known:
         try:
-            get_backend("loky" if default == "auto" else default, **{name: options[name]})
+            get_backend(main, **{name: said[name]})
         except InvalidInput as error:
-            known_there = get_backend("loky" if default == "auto" else default).options
-            told = "" if name in known_there else f"{name!r} is no option of a run.{nearest(name, known)} "
-            raise document.refusal((*place, name), f"{told}{error}") from error
+            known_there = name in get_backend(main).options
+            told = "" if known_there else f"{name!r} is no option of a run.{nearest(name, known)} "
+            raise options.at(name).refusal(f"{told}{error}") from error
 
 
-def check_backend(document: Document, place: Place, given: Any) -> None:
+def check_backend(node: Node) -> None:
     """Refuse a backend that does not exist or is not installed."""
-    if given not in ("auto", None):
-        with document.located(place):
-            get_backend(given)
+    if node.value not in ("auto", None):
+        with node.located():
+            get_backend(node.value)
 
 
 def check_inputs(
-    document: Document, graph: Graph, inputs: Mapping[str, Any], sweep: Sweep | None, ready: Mapping[str, Any]
+    top: Node, graph: Graph, inputs: Mapping[str, Any], sweep: Sweep | None, ready: Mapping[str, Any]
 ) -> None:
     """Refuse inputs that no step takes, that are given twice, or that are not what annotations say.
 
@@ -109,34 +107,32 @@ def check_inputs(
         *((name, value, "inputs") for name, value in inputs.items()),
         *((name, value, "sweep") for name, value in varied.items()),
     ]:
-        place = document.find(section, name)
+        node = replace(top.at(section).find(name) or top.at(section), value=values)
         if name in graph.producer:
-            raise document.refusal(place, f"{name!r} is made by step {graph.producer[name].name!r}.")
+            raise node.refusal(f"{name!r} is made by step {graph.producer[name].name!r}.")
         if name in configs:
-            raise document.refusal(place, f"{name!r} is given by the config of its step already.")
+            raise node.refusal(f"{name!r} is given by the config of its step already.")
         if name not in known:
             hint = nearest(name, known) or nearest(name.partition(".")[0], SECTIONS)
-            told = f"There is no input {name!r}.{hint} Inputs: {', '.join(graph.inputs) or 'none'}."
-            raise document.refusal(place, told)
+            raise node.refusal(
+                f"There is no input {name!r}.{hint} Inputs: {', '.join(graph.inputs) or 'none'}."
+            )
         if section == "inputs" and name in varied:
-            told = f"{name!r} is varied by the sweep too: say it in one of them, or sweep.{name}=[...]."
-            raise document.refusal(place, told)
-        axes = graph.axes.get(name, ())
-        along = [*axes, name] if section == "sweep" else axes
-        for inner, value in _each(place, values, len(along)) if name not in ready else ():
-            _check_value(document, inner, graph, name, value)
+            raise node.refusal(
+                f"{name!r} is varied by the sweep too: say it in one of them, or sweep.{name}=[...]."
+            )
+        depth = len(graph.axes.get(name, ())) + (section == "sweep")
+        if name not in ready:
+            _check_values(node, depth, graph, name)
 
 
-def _each(place: Place, value: Any, depth: int) -> Iterator[tuple[Place, Any]]:
-    if depth == 0:
-        yield place, value
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _each((*place, str(number)), item, depth - 1)
-
-
-def _check_value(document: Document, place: Place, graph: Graph, name: str, value: Any) -> None:
-    """Refuse a plain value where a step's annotation says another plain type."""
+def _check_values(node: Node, depth: int, graph: Graph, name: str) -> None:
+    """Refuse a plain value, in lists of lists, where a step's annotation says another plain type."""
+    value = node.value
+    if depth:
+        for inner in node.inner():
+            _check_values(inner, depth - 1, graph, name)
+        return
     if type(value) not in (*_PLAIN, list, dict):
         return
     for step, parameter in graph.inputs.get(name, ()):
@@ -145,8 +141,7 @@ def _check_value(document: Document, place: Place, graph: Graph, name: str, valu
             continue
         if not _fits(value, hint):
             cure = " Many: a mapspec, or the sweep." if isinstance(value, list) else ""
-            told = f"step {step.name!r} takes {name!r} as {_words(hint)}, got {value!r}.{cure}"
-            raise document.refusal(place, told)
+            raise node.refusal(f"step {step.name!r} takes {name!r} as {_words(hint)}, got {value!r}.{cure}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

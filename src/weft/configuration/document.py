@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -18,45 +19,82 @@ _BY_INPUT = ("inputs", "sweep")  # their keys are names of inputs, which may hav
 
 @dataclass(frozen=True)
 class Document:
-    """A configuration, resolved; places in it are told as file and line, or as the override there."""
+    """The file that a configuration is in: places in it are told by line, or by the override there."""
 
     path: str
-    content: Mapping[str, Any]
-    lines: Mapping[Place, int]
-    overridden: dict[Place, str]
+    parsed: Any = None
+    overridden: dict[Place, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Where the file is."""
+        return os.path.dirname(os.path.abspath(self.path))
 
     def where(self, place: Place) -> str:
         """What said the value at a place, or at the nearest one around it."""
-        around = [place[:n] for n in range(len(place), -1, -1)]
-        for part in around:
-            if part in self.overridden:
-                return f"{self.path}, {self.overridden[part]}"
-        line = next((self.lines[part] for part in around if part in self.lines), 1)
+        for n in range(len(place), -1, -1):
+            if place[:n] in self.overridden:
+                return f"{self.path}, {self.overridden[place[:n]]}"
+        line, inside = 1, [self.parsed]
+        for part in place:
+            found = _under(inside[-1], part)
+            if not found:
+                break
+            line, inside = found[0].start_mark.line + 1, found
         return f"{self.path}:{line}"
 
-    def find(self, section: str, key: str) -> Place:
-        """The outermost place of a key in a section."""
-        places = [p for p in (*self.overridden, *self.lines) if p[0:1] == (section,) and p[-1] == key]
-        return min(places, key=len, default=(section,))
 
-    def refusal(self, place: Place, message: str) -> InvalidInput:
+@dataclass(frozen=True)
+class Node:
+    """A value in a configuration, or what was made of it, and its place."""
+
+    document: Document
+    value: Any
+    place: Place = ()
+
+    def at(self, key: Any) -> Node:
+        """What is there under a key, or a number; None if nothing is."""
+        found = self.value.get(key) if isinstance(self.value, dict) else self.value[key]
+        return Node(self.document, found, (*self.place, str(key)))
+
+    def named(self) -> Node:
+        """The same, if it is a mapping by names; an empty one for nothing."""
+        if isinstance(self.value, dict) and all(isinstance(name, str) for name in self.value):
+            return self
+        if self.value is None:
+            return replace(self, value={})
+        raise self.refusal(f"{self.place[-1]} is a mapping by name, got {self.value!r}.")
+
+    def find(self, key: str) -> Node | None:
+        """Where a key is, in here or further inside."""
+        if isinstance(self.value, dict) and key in self.value:
+            return self.at(key)
+        return next((found for inner in self.inner() if (found := inner.find(key))), None)
+
+    def inner(self) -> list[Node]:
+        """What is in a mapping or a list."""
+        if isinstance(self.value, list):
+            return [self.at(number) for number in range(len(self.value))]
+        return [self.at(key) for key in self.value] if isinstance(self.value, dict) else []
+
+    def refusal(self, message: str) -> InvalidInput:
         """An error that begins with the place."""
-        return InvalidInput(f"{self.where(place)}: {message}")
+        return InvalidInput(f"{self.document.where(self.place)}: {message}")
 
     @contextlib.contextmanager
-    def located(self, place: Place, body: Any = None) -> Iterator[None]:
-        """Put the place in front of weft's errors; the key of `body` that the message is about, if any."""
+    def located(self) -> Iterator[None]:
+        """Put the place in front of weft's errors: that of the key that the message is about, if any."""
         try:
             yield
         except WeftError as error:
             told = str(error)
-            if told.startswith((f"{self.path}:", f"{self.path},")):
+            if told.startswith((f"{self.document.path}:", f"{self.document.path},")):
                 raise
             about = f"mapspec {told}" if isinstance(error, MapSpecError) else told
-            raise type(error)(f"{self.where(meant(place, body, about))}: {told}") from error
+            raise type(error)(f"{self.document.where(meant(self, about))}: {told}") from error
 
 
-def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Document:
+def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Node:
     """Read a file and put overrides in it; interpolations are resolved, and nothing is built.
 
     Parameters
@@ -79,14 +117,12 @@ def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Docu
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"The configuration {path} cannot be read: {error}.") from error
-    lines: dict[Place, int] = {}
-    said: dict[Place, str] = {}
-    document = Document(path, {}, lines, said)
+    document = Document(path)
     try:
-        node = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        if not isinstance(node, yaml.MappingNode | None):
-            raise document.refusal((), f"a study is a mapping with {', '.join(SECTIONS)}.")
-        _note(yaml, node, (), lines, ())
+        parsed = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if not isinstance(parsed, yaml.MappingNode | None):
+            raise Node(document, None).refusal(f"a study is a mapping with {', '.join(SECTIONS)}.")
+        document = Document(path, parsed)
         raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         for override in overrides:
             _override(document, raw, override)
@@ -101,8 +137,8 @@ def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Docu
     except OmegaConfBaseException as error:
         place = tuple(re.findall(r"[^.\[\]]+", error.full_key or ""))
         told = str(error.msg or error).partition("\n")[0]
-        raise document.refusal(place, f"{'.'.join(place)}: {told}.") from error
-    return Document(path, content, lines, said)
+        raise Node(document, None, place).refusal(f"{'.'.join(place)}: {told}.") from error
+    return Node(document, content)
 
 
 def _packages() -> tuple[ModuleType, Any]:
@@ -117,28 +153,20 @@ def _packages() -> tuple[ModuleType, Any]:
     return yaml, OmegaConf
 
 
-def _note(
-    yaml: ModuleType, node: Any, place: Place, lines: dict[Place, int], around: tuple[Any, ...]
-) -> None:
-    """Note the line of every key and item; OmegaConf forgets them."""
-    if any(node is other for other in around):
-        return
+def _under(node: Any, part: str) -> list[Any]:
+    """What is under a key, or a number, of parsed YAML: where it begins, and the value; else nothing."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode):
+        return node.value[int(part) :][:1] if part.isdecimal() else []
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
     merged: list[Any] = []
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
-                continue
-            inner = (*place, str(key.value))
-            lines.setdefault(inner, key.start_mark.line + 1)
-            _note(yaml, value, inner, lines, (*around, node))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            inner = (*place, str(number))
-            lines.setdefault(inner, item.start_mark.line + 1)
-            _note(yaml, item, inner, lines, (*around, node))
-    for part in merged:
-        _note(yaml, part, place, lines, (*around, node))
+    for key, value in pairs:
+        if key.value == part:
+            return [key, value]
+        if key.tag == "tag:yaml.org,2002:merge":
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+    return next((found for other in merged if (found := _under(other, part))), [])
 
 
 def _override(document: Document, raw: dict[str, Any], text: str) -> None:
@@ -186,16 +214,16 @@ def _put(into: Any, place: Place, value: Any) -> bool:
     return _put(into[key], place[1:], value)
 
 
-def meant(place: Place, body: Any, message: str) -> Place:
+def meant(node: Node, message: str) -> Place:
     """The place of the key that a message is about, looking at the keys that it says first."""
-    if not isinstance(body, Mapping):
-        return place
+    if not isinstance(node.value, dict):
+        return node.place
     generic = ("name", "function", "output")
-    keys = sorted((str(key) for key in body), key=lambda key: key in generic)
+    keys = sorted(map(str, node.value), key=lambda key: key in generic)
     quoted = [key for key in keys if repr(key) in message]
     named = quoted or [key for key in keys if re.search(rf"(?<!\w){re.escape(key)}(?!\w)", message)]
     for key in named[:1] or keys:
-        inner = meant((*place, key), body.get(key), message)
-        if key in named or len(inner) > len(place) + 1:
+        inner = meant(node.at(key), message)
+        if key in named or len(inner) > len(node.place) + 1:
             return inner
-    return place
+    return node.place

@@ -27,13 +27,16 @@ def pipeline(target: str, folder: str = "") -> Pipeline:
     InvalidInput
         If there is no such file, or nothing of that name in it.
     """
-    path, colon, name = target.rpartition(":")
-    if not colon:
-        path, name = target, ""
+    path, name = target.rsplit(":", 1) if ":" in target else (target, "")
     if folder and not path.endswith(".py"):
         found, there = imported(target, folder), ""
     else:
-        found, there = _from_file(os.path.join(folder, path), name)
+        module = _file_module(os.path.join(folder, path))
+        there = _there(module)
+        pipelines = [key for key, value in _public(module).items() if isinstance(value, Pipeline)]
+        if not name and len(pipelines) != 1:
+            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME.{there}")
+        found = _attribute(module, path, name or pipelines[0])
     if not isinstance(found, (Pipeline, Step)) and callable(found):
         try:
             found = found()
@@ -70,7 +73,7 @@ def imported(name: str, folder: str) -> Any:
     """
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
-        return _from_file(os.path.join(folder, path), attribute)[0]
+        return _attribute(_file_module(os.path.join(folder, path)), path, attribute)
     parts = (path if colon else name).split(".")
     attributes = attribute.split(".") if colon else []
     if not all(part.isidentifier() for part in (*parts, *attributes)) or len(parts) + len(attributes) < 2:
@@ -82,13 +85,26 @@ def imported(name: str, folder: str) -> Any:
     if module is None:
         beside = [os.path.splitext(entry)[0] for entry in os.listdir(folder) if entry.endswith(".py")]
         raise InvalidInput(f"There is no module {'.'.join(parts)!r} ({name}).{nearest(parts[0], beside)}")
+    return _attribute(module, ".".join(parts), ".".join(attributes))
+
+
+def _attribute(module: ModuleType, where: str, name: str) -> Any:
     found: Any = module
-    for part in attributes:
+    for part in name.split("."):
         if not hasattr(found, part):
-            public = [key for key in vars(module) if not key.startswith("_")]
-            raise InvalidInput(f"{'.'.join(parts)} has no {part!r}.{nearest(part, public)}")
+            raise InvalidInput(f"{where} has no {part!r}.{nearest(part, _public(module))}{_there(module)}")
         found = getattr(found, part)
     return found
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    return {key: value for key, value in vars(module).items() if not key.startswith("_")}
+
+
+def _there(module: ModuleType) -> str:
+    """A hint at what a module has."""
+    named = [key for key, value in _public(module).items() if isinstance(value, (Pipeline, Step))]
+    return f" There: {', '.join(named) or 'no pipeline'}."
 
 
 def _module(name: str, folder: str) -> ModuleType | None:
@@ -120,24 +136,6 @@ def _check_source(top: str, folder: str) -> None:
             f"The module {top!r} is imported already, from {file or 'elsewhere'}, and {there[0]} is another: "
             "rename it, or use one process for each."
         )
-
-
-def _from_file(path: str, name: str) -> tuple[Any, str]:
-    """What a Python file has under a name, by default its only pipeline; and a hint at what there is."""
-    module = _file_module(path)
-    here = {key: value for key, value in vars(module).items() if not key.startswith("_")}
-    pipelines = [key for key, value in here.items() if isinstance(value, Pipeline)]
-    steps = [key for key, value in here.items() if isinstance(value, Step)]
-    there = ", ".join(pipelines + steps) or "no pipeline"
-    if not name:
-        if len(pipelines) != 1:
-            raise InvalidInput(f"Which pipeline of {path}? Name it: {path}:NAME. There: {there}.")
-        name = pipelines[0]
-    if name not in here:
-        raise InvalidInput(
-            f"{path} has no {name!r}.{nearest(name, pipelines + steps or here)} There: {there}."
-        )
-    return here[name], f" There: {there}."
 
 
 def _file_module(path: str) -> ModuleType:

@@ -86,7 +86,6 @@ def load_study(
     >>> study.plan().n_elements  # doctest: +SKIP
     12
     """
-    name = os.fspath(path)
     given = dict(inputs or {})
-    document = read(name, [overrides] if isinstance(overrides, str) else overrides, given)
-    return ConfiguredStudy(*built(document, os.path.dirname(os.path.abspath(name)), given))
+    top = read(os.fspath(path), [overrides] if isinstance(overrides, str) else overrides, given)
+    return ConfiguredStudy(*built(top, given))

@@ -111,11 +111,11 @@ def check_stages(source: Any, filters: Sequence[Any], sink: Any) -> None:
         if not callable(stage):
             raise WiringError(f"A {kind} is callable; got {stage!r}.")
     taken = {AXIS, STREAM, PATHS, STAMPS, STAGES}
-    for found in filters:
+    for found in filter(stateful, filters):
         name = stage_name(found)
-        if stateful(found) and name in taken:
+        if name in taken:
             raise WiringError(
                 f"The stateful filter {type(found).__name__} cannot be named {name!r}, which is taken. What "
                 "it gathers is found by its name, so give each an attribute name of its own."
             )
-        taken |= {name} if stateful(found) else set()
+        taken.add(name)
