@@ -14,6 +14,7 @@ from weft.errors import BackendUnavailable, InvalidInput, MapSpecError, WeftErro
 
 Place = tuple[str, ...]
 SECTIONS = ("name", "pipeline", "steps", "configure", "inputs", "sweep", "run", "variables")
+_PLAIN = (str, bool, int, float, bytes)
 _BY_INPUT = ("inputs", "sweep")  # their keys are names of inputs, which may have dots
 
 
@@ -123,9 +124,10 @@ def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Node
         if not isinstance(parsed, yaml.MappingNode | None):
             raise Node(document, None).refusal(f"a study is a mapping with {', '.join(SECTIONS)}.")
         document = Document(path, parsed)
-        raw: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        config = OmegaConf.create(text)
         for override in overrides:
-            _override(document, raw, override)
+            _override(document, config, override)
+        raw: Any = OmegaConf.to_container(config, resolve=False)
         if isinstance(raw.get("inputs"), dict):
             raw["inputs"] = {name: value for name, value in raw["inputs"].items() if name not in given}
         content = OmegaConf.to_container(OmegaConf.create(raw), resolve=True, throw_on_missing=True)
@@ -169,7 +171,7 @@ def _under(node: Any, part: str) -> list[Any]:
     return next((found for other in merged if (found := _under(other, part))), [])
 
 
-def _override(document: Document, raw: dict[str, Any], text: str) -> None:
+def _override(document: Document, config: Any, text: str) -> None:
     """Put ``key=value`` in a configuration; a key that begins with no section is an input."""
     import yaml
     from omegaconf import OmegaConf
@@ -181,9 +183,9 @@ def _override(document: Document, raw: dict[str, Any], text: str) -> None:
         raise InvalidInput(f"{document.path}: the override {text!r} is not of the form key=value.")
     if place[0] not in SECTIONS:
         place = ("inputs", *place)
-    section, name, inside = place[0], ".".join(place[1:]), raw.get(place[0])
-    known = inside if isinstance(inside, dict) else {}
-    if section in _BY_INPUT and name and place[1] not in known and not isinstance(inside, list):
+    section, name, inside = place[0], ".".join(place[1:]), config.get(place[0])
+    known = inside if OmegaConf.is_dict(inside) else {}
+    if section in _BY_INPUT and name and place[1] not in known and not OmegaConf.is_list(inside):
         place = (section, name)
     if section == "variables" and (not name or place[1] not in known):
         there = ", ".join(known) or "none"
@@ -192,26 +194,15 @@ def _override(document: Document, raw: dict[str, Any], text: str) -> None:
         made: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise InvalidInput(f"{document.path}: the value of {text!r} is not YAML: {error}.") from error
-    if not _put(raw, place, made["value"]):
-        raise InvalidInput(f"{document.path}: {text!r} has no place: {key} is not in the file.")
+    paths = ["".join(f"[{part}]" for part in place[:n]) for n in range(1, len(place) + 1)]
+    try:
+        # What is in the way, OmegaConf would replace.
+        if any(isinstance(OmegaConf.select(config, path), _PLAIN) for path in paths[:-1]):
+            raise ValueError
+        OmegaConf.update(config, paths[-1], made["value"], merge=False, force_add=True)
+    except (OmegaConfBaseException, ValueError):
+        raise InvalidInput(f"{document.path}: {text!r} has no place: {key} is not in the file.") from None
     document.overridden[place] = text
-
-
-def _put(into: Any, place: Place, value: Any) -> bool:
-    """Put a value in nested containers; false if a list has no such position, or something is in the way."""
-    key: Any = place[0]
-    if isinstance(into, list):
-        if not key.isdecimal() or int(key) >= len(into):
-            return False
-        key = int(key)
-    elif not isinstance(into, dict):
-        return False
-    if len(place) == 1:
-        into[key] = value
-        return True
-    if isinstance(into, dict) and into.get(key) is None:
-        into[key] = {}
-    return _put(into[key], place[1:], value)
 
 
 def meant(node: Node, message: str) -> Place:
