@@ -102,7 +102,7 @@ def _children() -> set[int]:
 
 def _warm_pools() -> set[int]:
     """Workers that a run left warm for the next, and those of loky's reusable pool: both outlive a call."""
-    pools = [pool for _, pool in getattr(sys.modules.get("weft.backends.executors"), "_warm", [])]
+    pools = [warm[1] for warm in getattr(sys.modules.get("weft.backends.executors"), "_warm", [])]
     module = sys.modules.get("loky.reusable_executor")
     # Newer versions of loky keep the pool for each thread, older ones in the module.
     pools.append(getattr(getattr(module, "_executor_storage", None), "executor", None))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from weft.errors import InvalidInput
@@ -23,12 +24,13 @@ def device() -> Any:
     return getattr(_worker, "device", None)
 
 
-def held(one: Any, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """What `call` returns while this thread has the device."""
+@contextlib.contextmanager
+def holding(devices: Sequence[Any]) -> Iterator[None]:
+    """Let this thread have the first of some devices for a while, if there are any."""
     before = device()
-    _worker.device = one
+    _worker.device = devices[0] if devices else before
     try:
-        return call(*args, **kwargs)
+        yield
     finally:
         _worker.device = before
 

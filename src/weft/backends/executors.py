@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import pickle
 import signal
 import threading
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from weft.backends.devices import Slots, checked, held, hold_next
+from weft.backends.devices import Slots, checked, hold_next, holding
 from weft.backends.following import follow
 from weft.backends.limits import environment, prepare
 
 IDLE_SECONDS = 60  # after which a warm worker gives its memory back
+
+
+class Local:
+    """What backends on this machine have in common: options, and devices that belong to workers."""
+
+    requires: ClassVar[str] = ""
+    options: ClassVar[tuple[str, ...]] = ("devices", "initializer", "initargs")
+    separate: ClassVar[bool] = True
+
+    def __init__(self, **options: Any) -> None:
+        self.devices = checked(options.pop("devices", None), sent=self.separate)
+        self.given = options
+
+    @functools.cached_property
+    def slots(self) -> Slots | None:
+        """What worker processes take their devices from."""
+        return Slots(self.devices) if self.devices else None
+
+    def _start_with(self) -> tuple[Any, ...]:
+        """What every worker process is prepared with; see `follow`."""
+        return os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()), self.slots
 
 
 class InlineExecutor(Executor):
@@ -29,25 +50,20 @@ class InlineExecutor(Executor):
         """Run it; the future is finished when it is returned."""
         future: Future[Any] = Future()
         try:
-            if self.devices:
-                fn, args = held, (self.devices[0], fn, *args)
-            future.set_result(fn(*args, **kwargs))
+            with holding(self.devices):
+                future.set_result(fn(*args, **kwargs))
         except BaseException as error:
             future.set_exception(error)
         return future
 
 
-class Sequential:
+class Sequential(Local):
     """One element after the other, in the driver's own thread."""
 
     name: ClassVar[str] = "sequential"
     description: ClassVar[str] = "one element after the other, in this process"
-    requires: ClassVar[str] = ""
     options: ClassVar[tuple[str, ...]] = ("devices",)
     separate: ClassVar[bool] = False
-
-    def __init__(self, devices: Any = None) -> None:
-        self.devices = checked(devices)
 
     def start(self, n_jobs: int) -> Executor:
         """An executor that runs what is submitted at once."""
@@ -57,18 +73,12 @@ class Sequential:
         """Nothing to let go of."""
 
 
-class Threads:
+class Threads(Local):
     """Threads of this process: for functions that wait, or release the GIL."""
 
     name: ClassVar[str] = "thread_pool"
     description: ClassVar[str] = "threads of this process; for functions that wait or release the GIL"
-    requires: ClassVar[str] = ""
-    options: ClassVar[tuple[str, ...]] = ("devices", "initializer", "initargs")
     separate: ClassVar[bool] = False
-
-    def __init__(self, **options: Any) -> None:
-        self.devices = checked(options.pop("devices", None))
-        self.given = options
 
     def start(self, n_jobs: int) -> Executor:
         """A new pool of threads."""
@@ -83,7 +93,7 @@ class Threads:
         executor.shutdown(wait=not kill, cancel_futures=True)
 
 
-class Processes:
+class Processes(Local):
     """Processes of the standard library's pool, started afresh for each run.
 
     `mp_context` is ``"forkserver"`` where there is one, else ``"spawn"``: forking a process that has threads
@@ -92,11 +102,7 @@ class Processes:
 
     name: ClassVar[str] = "process_pool"
     description: ClassVar[str] = "processes of the standard library"
-    requires: ClassVar[str] = ""
-    options: ClassVar[tuple[str, ...]] = (
-        "devices", "mp_context", "initializer", "initargs", "max_tasks_per_child",
-    )  # fmt: skip
-    separate: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = (*Local.options, "mp_context", "max_tasks_per_child")
 
     def __init__(self, **options: Any) -> None:
         import multiprocessing
@@ -106,22 +112,17 @@ class Processes:
             known = multiprocessing.get_all_start_methods()
             context = "forkserver" if "forkserver" in known else "spawn"
         self.context = multiprocessing.get_context(context) if isinstance(context, str) else context
-        self.devices = checked(options.pop("devices", None), sent=True)
-        self.slots: Slots | None = None
-        self.given = options
+        super().__init__(**options)
 
     def start(self, n_jobs: int) -> Executor:
         """A new pool of processes."""
         from weft.backends.shielded import Shielded  # 10 ms, a tenth of importing weft
 
-        if self.devices and self.slots is None:
-            self.slots = Slots(self.devices)
-        initializer = self.given.get("initializer")
         return Shielded(
             n_jobs,
             mp_context=self.context,
             initializer=_start_worker,
-            initargs=(n_jobs, os.getpid(), initializer, self.given.get("initargs", ()), self.slots),
+            initargs=(n_jobs, *self._start_with()),
             max_tasks_per_child=self.given.get("max_tasks_per_child"),
         )
 
@@ -134,30 +135,21 @@ class Processes:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(
-    n_jobs: int, driver: int, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
-    slots: Slots | None,
-) -> None:  # fmt: skip
+def _start_worker(n_jobs: int, *start_with: Any) -> None:
     """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     prepare(n_jobs)
-    follow(driver, initializer, initargs, slots)
+    follow(*start_with)
 
 
-class Loky:
+class Loky(Local):
     """Processes of loky: kept warm between runs, and functions from notebooks work without further ado."""
 
     name: ClassVar[str] = "loky"
     description: ClassVar[str] = "robust processes, kept warm between runs (the default for long work)"
     requires: ClassVar[str] = "loky"
-    options: ClassVar[tuple[str, ...]] = ("devices", "initializer", "initargs", "timeout", "env")
-    separate: ClassVar[bool] = True
-
-    def __init__(self, **options: Any) -> None:
-        self.devices = checked(options.pop("devices", None), sent=True)
-        self.slots: Slots | None = None
-        self.given = options
+    options: ClassVar[tuple[str, ...]] = (*Local.options, "timeout", "env")
 
     def start(self, n_jobs: int) -> Executor:
         """The pool that the last run left warm, or a new one.
@@ -170,25 +162,21 @@ class Loky:
         devices = pickle.dumps(self.devices)
         self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())), devices)
         with _warm_lock:
-            for place, (key, executor) in enumerate(_warm):
-                if key == self.key:
-                    del _warm[place]
-                    self.slots = _slots.get(executor)
-                    return executor
-            other = _warm.pop()[1] if self.devices and _warm and _warm[-1][1] in _slots else None
-        if other is not None:  # its devices may be those of this one
-            other.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
-        if self.devices and self.slots is None:
-            self.slots = Slots(self.devices)
+            warm = _warm.pop() if _warm else None
+        if warm is not None:
+            key, executor, slots = warm
+            if key == self.key:
+                self.slots = slots
+                return executor
+            # The new one may be waiting for its devices.
+            executor.shutdown(wait=slots is not None, kill_workers=slots is not None)  # type: ignore[call-arg]
         pool: Executor = ProcessPoolExecutor(
             n_jobs,
             timeout=self.given.get("timeout", IDLE_SECONDS),
             initializer=follow,
-            initargs=(os.getpid(), self.given.get("initializer"), self.given.get("initargs", ()), self.slots),
+            initargs=self._start_with(),
             env={**environment(n_jobs), **self.given.get("env", {})},
         )
-        if self.slots is not None:
-            _slots[pool] = self.slots
         return pool
 
     def stop(self, executor: Executor, kill: bool = False) -> None:
@@ -197,8 +185,8 @@ class Loky:
             executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
             return
         with _warm_lock:
-            left, _warm[:] = list(_warm), [(self.key, executor)]
-        for _, other in left:
+            left, _warm[:] = list(_warm), [(self.key, executor, self.slots)]
+        for _, other, _ in left:
             other.shutdown(wait=False)
 
 
@@ -209,9 +197,8 @@ def _let_warm_pools_go() -> None:
         _warm.pop()[1].shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
 
 
-_warm: list[tuple[Any, Executor]] = []
+_warm: list[tuple[Any, Executor, Slots | None]] = []  # at most one
 _warm_lock = threading.Lock()
-_slots: weakref.WeakKeyDictionary[Executor, Slots] = weakref.WeakKeyDictionary()
 
 
 class Given:
