@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weft.errors import WiringError
@@ -15,14 +15,13 @@ from weft.pipeline import Pipeline, Step
 
 
 class Chained:
-    """What blocks, chains of them, and loops over them have in common."""
+    """What blocks, and chains of them, have in common."""
 
     def __rshift__(self, other: Any) -> Chain:
         """Both, one after the other."""
-        parts = (self, other)
-        return Chain(tuple(b for part in parts for b in (part.blocks if isinstance(part, Chain) else [part])))
+        return Chain((*_once(self), *_once(other)))
 
-    def loop(self, n: int, name: str = "round") -> Looped:
+    def loop(self, n: int, name: str = "round") -> Chain:
         """Again and again: each of `n` rounds from the state that the one before made.
 
         Parameters
@@ -31,7 +30,7 @@ class Chained:
             The axis of the rounds. A parameter of that name is given the number of the round, and a result
             of the loop is its history along that axis.
         """
-        return Looped(self, n, name)
+        return Chain(_once(self), n, name)
 
     def steps(self, takes: str = "data", makes: str = "result") -> list[Any]:
         """The steps, and loops of them, to be put into a pipeline with others.
@@ -78,9 +77,11 @@ class Block(Chained):
 
 @dataclass(frozen=True)
 class Chain(Chained):
-    """Blocks one after the other."""
+    """Blocks one after the other; with `n`, all of them in that many rounds."""
 
     blocks: tuple[Any, ...]
+    n: int | None = None
+    name: str = "round"
 
     def __post_init__(self) -> None:
         for block in self.blocks:
@@ -88,13 +89,9 @@ class Chain(Chained):
                 raise WiringError(f"{block!r} is no block: it has no method call(data).")
 
 
-@dataclass(frozen=True)
-class Looped(Chained):
-    """A block, or a chain, that is repeated."""
-
-    body: Chained
-    n: int
-    name: str
+def _once(part: Any) -> tuple[Any, ...]:
+    """The blocks of a chain that is not repeated, else a chain's or a block's own self."""
+    return part.blocks if isinstance(part, Chain) and part.n is None else (part,)
 
 
 class BlockCall:
@@ -125,18 +122,18 @@ def _steps(part: Any, takes: str, makes: str, between: str, used: Counter[str]) 
     used
         How many blocks of each name there are: the second one has its number behind.
     """
-    if isinstance(part, Chain):
-        found = []
-        for place, block in enumerate(part.blocks, start=1):
-            to = makes if place == len(part.blocks) else f"{between}_{place}"
-            found += _steps(block, takes, to, to, used)
-            takes = to
-        return found
-    if isinstance(part, Looped):
+    if not isinstance(part, Chain):
+        return [_step(part, takes, makes, used)]
+    if part.n is not None:
         name = _numbered(part.name, used)
-        body = _steps(part.body, takes, makes, makes, used)
+        body = _steps(replace(part, n=None), takes, makes, makes, used)
         return [Loop(body, n_iterations=part.n, name=name, carry={takes: makes})]
-    return [_step(part, takes, makes, used)]
+    found: list[Any] = []
+    for place, block in enumerate(part.blocks, start=1):
+        to = makes if place == len(part.blocks) else f"{between}_{place}"
+        found += _steps(block, takes, to, to, used)
+        takes = to
+    return found
 
 
 def _step(block: Any, takes: str, makes: str, used: Counter[str]) -> Step:
