@@ -21,6 +21,7 @@ from weft.model.sweep import Sweep, grid, points, zipped
 from weft.pipeline import Pipeline, Step
 
 _CALLABLES = ("output_picker", "resources")  # options of a step that may name a function
+_RENAMED = {"output": "output_name"}
 
 
 def built(top: Node, given: Mapping[str, Any]) -> tuple[Pipeline, dict[str, Any], dict[str, Any]]:
@@ -41,9 +42,9 @@ def _pipeline(top: Node) -> Pipeline:
         raise top.refusal("A study says either steps or pipeline: one of the two.")
     name = top.value.get("name")
     if "steps" in top.value:
-        builder, steps = _Builder(), top.at("steps")
-        parts = builder.parts(steps)
-        with builder.located(replace(steps, value={})):
+        steps, placed = top.at("steps"), Placed()
+        parts = _parts(steps, placed)
+        with _located(replace(steps, value={}), placed):
             pipe = Pipeline(parts, name or os.path.splitext(os.path.basename(top.document.path))[0])
             configured(pipe.graph)
     else:
@@ -59,87 +60,92 @@ def _pipeline(top: Node) -> Pipeline:
     return pipe
 
 
-class _Builder:
-    """Makes the parts of a pipeline, and notes which steps each of them has, and where it is."""
+Placed = dict[str, Node]
+"""What says each step, by its name."""
 
-    def __init__(self) -> None:
-        self.placed: list[tuple[list[str], Node]] = []
 
-    @contextlib.contextmanager
-    def located(self, options: Node) -> Iterator[None]:
-        """Put in front of an error about several steps where the option is that it is about, else the step.
+@contextlib.contextmanager
+def _located(options: Node, placed: Placed) -> Iterator[None]:
+    """Put in front of an error about several steps where the option is that it is about, else the step.
 
-        That is the one that the message begins with, else the last that it names: the one that came too much.
-        """
-        try:
-            yield
-        except WeftError as error:
-            told, n = str(error), len(options.place)
-            inside = [part for part in reversed(self.placed) if part[1].place[:n] == options.place]
-            first = [part for part in inside if any(told.startswith(f"step {name!r}") for name in part[0])]
-            named = first or [part for part in inside if any(repr(name) in told for name in part[0])]
-            with (named[0][1] if named and meant(options, told) == options.place else options).located():
-                raise
+    That is the one that the message begins with, else the last that it names: the one that came too much.
+    """
+    try:
+        yield
+    except WeftError as error:
+        told = str(error)
+        first = [name for name in placed if told.startswith(f"step {name!r}")]
+        named = first or [name for name in placed if repr(name) in told]
+        with (placed[named[-1]] if named and meant(options, told) == options.place else options).located():
+            raise
 
-    def parts(self, node: Node) -> list[Any]:
-        """Steps, loops and pipelines of a list, or of a mapping by name."""
-        if not isinstance(node.value, (list, dict)) or not node.value:
-            raise node.refusal(f"steps are a list, or a mapping by name; got {node.value!r}.")
-        by_name = isinstance(node.value, dict)
-        found = []
-        for inner in (node.named() if by_name else node).inner():
-            part = self._entry(inner, inner.place[-1] if by_name else "")
-            self.placed.append((list(part.steps) if isinstance(part, Pipeline) else [part.name], inner))
-            found.append(part)
-        return found
 
-    def _loop(self, node: Node, name: str) -> Loop:
-        """The loop that an entry with a key ``loop`` says, with steps of its own."""
-        known = get_type_hints(Loop)
-        check_keys(node.named(), known | {"steps": Any})
-        options = replace(node, value={key: said for key, said in node.value.items() if key != "steps"})
-        parts = self.parts(node.at("steps"))
-        with self.located(options):
-            return Loop(parts, **options.value | ({"name": name} if name else {}))
+def _parts(node: Node, placed: Placed) -> list[Any]:
+    """Steps, loops and pipelines of a list, or of a mapping by name."""
+    if not isinstance(node.value, (list, dict)) or not node.value:
+        raise node.refusal(f"steps are a list, or a mapping by name; got {node.value!r}.")
+    by_name = isinstance(node.value, dict)
+    found = []
+    for inner in (node.named() if by_name else node).inner():
+        part = _entry(inner, inner.place[-1] if by_name else "", placed)
+        placed |= dict.fromkeys(part.steps if isinstance(part, Pipeline) else [part.name], inner)
+        found.append(part)
+    return found
 
-    def _entry(self, node: Node, name: str) -> Any:
-        """A step or a loop, or a ready pipeline among the steps."""
-        if isinstance(node.value, dict) and "loop" in node.value:
-            check_keys(node, {"loop": Any})
-            return self._loop(node.at("loop"), name)
-        if isinstance(node.value, str) or (isinstance(node.value, dict) and "_target_" in node.value):
-            node = replace(node, value={"function": node.value})
-        if not isinstance(node.value, dict) or not node.value:
-            raise node.refusal(
-                f"a step is the path of one, or a mapping with function and options; got {node.value!r}."
-            )
-        known = {key: hint for key, hint in step_options().items() if not (name and key == "name")}
-        check_keys(node, dict.fromkeys(known, Any))
-        if "function" not in node.value:
-            raise node.refusal("this step has no function: package.module:name.")
-        said = made(node)
-        function = _callable(said.at("function"))
-        for key in _CALLABLES:
-            if isinstance(said.value.get(key), str):
-                said.value[key] = _callable(said.at(key))
-        check_keys(said, known)
-        check_backend(said.at("backend"))
-        renamed = {"output": "output_name"}
-        options = {renamed.get(key, key): value for key, value in said.value.items() if key != "function"}
-        options |= {"name": name} if name else {}
-        with node.located():
-            if isinstance(function, AnyStep):
-                return function.replace(**options) if options else function
-            if isinstance(function, (Pipeline, Loop)):
-                if options:
-                    kind = type(function).__name__.lower()
-                    told = f"is a {kind}: it has no options, and stands in a list of steps."
-                    raise node.refusal(f"{node.value['function']} {told}")
-                return function
-            if "output_name" not in options:
-                told = "is a function, not a step: say what it makes, output: NAME."
-                raise node.refusal(f"{node.value['function']} {told}")
-            return Step(function, **options)
+
+def _loop(node: Node, name: str, placed: Placed) -> Loop:
+    """The loop that an entry with a key ``loop`` says, with steps of its own."""
+    known = get_type_hints(Loop)
+    check_keys(node.named(), known | {"steps": Any})
+    options = replace(node, value={key: said for key, said in node.value.items() if key != "steps"})
+    inside = Placed()
+    parts = _parts(node.at("steps"), inside)
+    placed |= inside
+    with _located(options, inside):
+        return Loop(parts, **options.value | ({"name": name} if name else {}))
+
+
+def _entry(node: Node, name: str, placed: Placed) -> Any:
+    """A step or a loop, or a ready pipeline among the steps."""
+    if isinstance(node.value, dict) and "loop" in node.value:
+        check_keys(node, {"loop": Any})
+        return _loop(node.at("loop"), name, placed)
+    if isinstance(node.value, str) or (isinstance(node.value, dict) and "_target_" in node.value):
+        node = replace(node, value={"function": node.value})
+    if not isinstance(node.value, dict) or not node.value:
+        raise node.refusal(
+            f"a step is the path of one, or a mapping with function and options; got {node.value!r}."
+        )
+    known = {key: hint for key, hint in step_options().items() if not (name and key == "name")}
+    check_keys(node, dict.fromkeys(known, Any))
+    if "function" not in node.value:
+        raise node.refusal("this step has no function: package.module:name.")
+    said = made(node)
+    function = _callable(said.at("function"))
+    for key in _CALLABLES:
+        if isinstance(said.value.get(key), str):
+            said.value[key] = _callable(said.at(key))
+    check_keys(said, known)
+    check_backend(said.at("backend"))
+    options = {_RENAMED.get(key, key): value for key, value in said.value.items() if key != "function"}
+    options |= {"name": name} if name else {}
+    with node.located():
+        return _with_options(node, function, options)
+
+
+def _with_options(node: Node, function: Any, options: dict[str, Any]) -> Any:
+    if isinstance(function, AnyStep):
+        return function.replace(**options) if options else function
+    if isinstance(function, (Pipeline, Loop)):
+        if options:
+            kind = type(function).__name__.lower()
+            told = f"is a {kind}: it has no options, and stands in a list of steps."
+            raise node.refusal(f"{node.value['function']} {told}")
+        return function
+    if "output_name" not in options:
+        told = "is a function, not a step: say what it makes, output: NAME."
+        raise node.refusal(f"{node.value['function']} {told}")
+    return Step(function, **options)
 
 
 def _callable(node: Node) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -237,11 +238,7 @@ def _label(group: Any, index: int) -> Any:
 
 def _shown(labels: Sequence[Any]) -> str:
     """Groups as sets of positions, the first few."""
-    found: dict[Any, list[int]] = {}
+    found: dict[Any, set[int]] = {}
     for position, label in enumerate(labels):
-        found.setdefault(label, []).append(position)
-    sets = [
-        "{" + ", ".join(map(str, members[:6])) + (", …}" if len(members) > 6 else "}")
-        for members in found.values()
-    ]
-    return ", ".join(sets[:6]) + (", …" if len(sets) > 6 else "")
+        found.setdefault(label, set()).add(position)
+    return reprlib.repr(list(found.values()))[1:-1]
