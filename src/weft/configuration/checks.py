@@ -62,16 +62,13 @@ def check_run(options: Node, graph: Graph) -> None:
         check_store(said.get("store", "auto"), said.get("run_dir"))
         check_choice(said.get("on_change", "error"))
         forced_steps(graph, said.get("force"))
-    backend = options.at("backend")
-    default = backend.value
-    if isinstance(default, Mapping):
-        there = [*graph.steps, *graph.producer]
-        for name in default:
-            if name and name not in there:
-                raise backend.at(name).refusal(f"There is no step or output {name!r}.{nearest(name, there)}")
-            check_backend(backend.at(name))
-        default = default.get("")
-    check_backend(replace(backend, value=default))
+    backend, there = options.at("backend"), [*graph.steps, *graph.producer]
+    of = {one.place[-1]: one for one in backend.inner()} if isinstance(backend.value, dict) else {"": backend}
+    for name, one in of.items():
+        if name and name not in there:
+            raise one.refusal(f"There is no step or output {name!r}.{nearest(name, there)}")
+        check_backend(one)
+    default = of[""].value if "" in of else None
     main = "loky" if default in ("auto", None) else default
     for name in said.keys() - known:
         try:
@@ -103,10 +100,8 @@ def check_inputs(
     varied = {} if sweep is None else sweep.values
     injected = {p.name for step in graph.order for p in step.parameters if p.injected}
     known = [name for name in [*graph.inputs, *injected] if name not in configs]
-    for name, values, section in [
-        *((name, value, "inputs") for name, value in inputs.items()),
-        *((name, value, "sweep") for name, value in varied.items()),
-    ]:
+    both = [("inputs", *said) for said in inputs.items()] + [("sweep", *said) for said in varied.items()]
+    for section, name, values in both:
         node = replace(top.at(section).find(name) or top.at(section), value=values)
         if name in graph.producer:
             raise node.refusal(f"{name!r} is made by step {graph.producer[name].name!r}.")
