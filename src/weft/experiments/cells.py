@@ -29,13 +29,6 @@ _RANK = np.array([ORDER.index(state) for state in STATES])
 Ranks = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Unread(Lazy[Any]):
-    """A value that is read by ``load()``."""
-
-    def __repr__(self) -> str:
-        return "(not loaded)"
-
-
 def row_axes(run: Run, axis: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """The axes of rows: those given, or those that all results with axes share.
 
@@ -137,9 +130,9 @@ class Cells:
         if not len(rows):
             return {}
         if not set(own) <= set(self.axes):
-            return {row: Unread(partial(self._part, name, row)) for row in rows.tolist()}
+            return {row: Lazy(partial(self._part, name, row)) for row in rows.tolist()}
         if self.run._assembled(name, self._storage(name, int(rows[0]))).column.nbytes > LARGE:
-            return {row: Unread(partial(self._one, name, row)) for row in rows.tolist()}
+            return {row: Lazy(partial(self._one, name, row)) for row in rows.tolist()}
         found = self.run._assembled(name)
         values = dict(zip(found.places.tolist(), found.column.tolist(), strict=True))
         places = np.unravel_index(np.arange(self.n), self.shape)
@@ -167,10 +160,12 @@ class Cells:
             own = [axis for axis in self.axes if axis in step.axes]
             ranks = np.full([self.shape[self.axes.index(axis)] for axis in own], -1)
             for at, found in self._elements(step):
-                logical = [self.study.axes[axis].logical[at[axis]] for axis in own]
-                fits = [(at >= 0) & (at < n) for at, n in zip(logical, ranks.shape, strict=True)]
-                there = np.all(fits, axis=0)
-                np.maximum.at(ranks, tuple(places[there] for places in logical), found[there])
+                number, there = np.zeros(len(found), int), np.ones(len(found), bool)
+                for axis, n in zip(own, ranks.shape, strict=True):
+                    places = self.study.axes[axis].logical[at[axis]]
+                    there &= (places >= 0) & (places < n)
+                    number = number * n + places
+                np.maximum.at(ranks.reshape(-1), number[there], found[there])
             wide = [n if axis in own else 1 for axis, n in zip(self.axes, self.shape, strict=True)]
             self._ranks[step.name] = np.broadcast_to(ranks.reshape(wide), self.shape).reshape(-1)
         return self._ranks[step.name]

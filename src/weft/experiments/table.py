@@ -9,7 +9,8 @@ from typing import Any, overload
 import numpy as np
 
 from weft.errors import InvalidInput, MissingResult
-from weft.experiments.cells import ORDER, Cells, Unread, row_axes
+from weft.experiments.cells import ORDER, Cells, row_axes
+from weft.model.labelled import Lazy
 from weft.model.step import nearest
 from weft.model.sweep import DEFAULT, points
 from weft.model.varying import with_defaults
@@ -265,7 +266,7 @@ class Experiments(Sequence[dict[str, Any]]):
 
         def key(row: dict[str, Any]) -> tuple[Any, ...]:
             values = [row[name] for name in shared]
-            return tuple(digest(v.load() if isinstance(v, Unread) else v) for v in values)
+            return tuple(digest(v.load() if isinstance(v, Lazy) else v) for v in values)
 
         found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row in other.rows:
@@ -339,7 +340,7 @@ def _objects(values: Sequence[Any]) -> np.ndarray[Any, Any]:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(value, Unread):
+    if isinstance(value, Lazy):
         return False
     try:
         return bool(value == wanted) or (value != value and wanted != wanted)

@@ -51,6 +51,9 @@ class Lazy(Generic[T]):
         """Read the value; each call reads anew, and what it returns is the caller's own."""
         return self._load()
 
+    def __repr__(self) -> str:
+        return "(not loaded)"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _carried, (self.load(),)
 
