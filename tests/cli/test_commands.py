@@ -149,6 +149,22 @@ def test_retry(weft: Weft, failed: str) -> None:
     assert "i=13" in weft("retry", failed, "-q", status=1).stderr
 
 
+@pytest.mark.parametrize("command", ["resume", "retry"])
+def test_recorded_functions_find_modules_in_the_current_directory(command: str, tmp_path: Path) -> None:
+    (tmp_path / "near.py").write_text("LIMIT = 2\n\ndef bound(x):\n    return 1 // (LIMIT - x)\n")
+    text = "import near\nimport weft\ny = weft.step('y', mapspec='x[i] -> y[i]')(near.bound)\n"
+    (tmp_path / "study.py").write_text(text)
+
+    def weft(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "from weft.cli import main; main()"
+        given = [sys.executable, "-P", "-c", code, *arguments]
+        return subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert weft("run", "study.py:y", "x=1,2,3", "-d", "run", "--on-error", "continue").returncode == 1
+    ended = weft(command, "run", "-q", "--on-error", "continue")
+    assert ended.returncode == 1 and ended.stdout.split()[4:8] == ["bound", "2", "1", "3"], ended.stderr
+
+
 def test_watch_of_a_run_that_nobody_drives(weft: Weft, failed: str) -> None:
     assert "failed" in weft("watch", failed, status=1).stdout
     assert "Nobody is working" in weft("cancel", failed).stdout

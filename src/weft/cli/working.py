@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -129,6 +130,7 @@ def resume(
     if overrides and not (source or "").endswith((".yaml", ".yml")):
         raise click.UsageError(f"{overrides[0]} is for a study: --from STUDY.yaml.")
     pipe = study(source, overrides).varied() if source else None
+    _find_modules_here()
     found = opened(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
     _ended(found, as_json)
 
@@ -147,6 +149,7 @@ def retry(
     from weft.cli.given import values
 
     chosen = {**_options(given), **values(where)}
+    _find_modules_here()
     _ended(opened(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
 
 
@@ -158,6 +161,13 @@ def cancel(run_dir: str) -> None:
         click.echo(f"{run_dir} ends as soon as what is running has ended. Go on with: weft resume {run_dir}")
     else:
         click.echo(f"Nobody is working on {run_dir}.")
+
+
+def _find_modules_here() -> None:
+    """Let recorded functions import the project's modules from the current directory, as ``python`` would."""
+    from weft.configuration.importing import importable
+
+    importable(os.getcwd())
 
 
 def _ended(found: Any, as_json: bool) -> None:

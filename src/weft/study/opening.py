@@ -278,7 +278,7 @@ def load_code(directory: RunDirectory, name: str) -> list[Step]:
     except Exception as error:
         raise StoreError(
             f"The recorded functions of {directory.path} cannot be loaded here: {error!r}. Make their module "
-            "importable, or pass pipeline=."
+            "importable (on the command line: go to its folder), or pass pipeline= (--from FILE.py:PIPE)."
         ) from error
     return steps
 
