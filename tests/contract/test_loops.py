@@ -111,6 +111,23 @@ def test_more_iterations_go_on_where_the_last_ones_ended(tmp_path: Path) -> None
     assert calls.take() == []
 
 
+@pytest.mark.parametrize("swept", [False, True])
+def test_fewer_iterations_than_ran_until_the_end_have_another_last_one(swept: bool, tmp_path: Path) -> None:
+    def rounds(n: int) -> weft.Pipeline:
+        body = [weft.step("u")(lambda state: state + 1), weft.step("enough")(lambda u: u >= 3)]
+        loop = weft.Loop(body, n_iterations=n, name="t", carry={"state": "u"}, until="enough")
+        each = weft.step("each", mapspec="x[i] -> each[i]")(lambda x, u: x + u)
+        return weft.Pipeline([loop, weft.step("after")(lambda u: 10 * u), each])
+
+    given = {"sweep": weft.grid(state=[0])} if swept else {}
+    inputs = {"x": [100]} if swept else {"x": [100], "state": 0}
+    for n in (3, 1, 4, 2, 3):
+        run = rounds(n).run(inputs, run_dir=tmp_path / "run", progress=False, **given)
+        found = [np.ravel(run[name]).tolist() for name in ("after", "each", "u")]
+        last = min(n, 3)
+        assert run.ok and found == [[10 * last], [100 + last], list(range(1, last + 1))]
+
+
 @pytest.mark.parametrize("fewer", [3, 2, 1])
 def test_fewer_iterations_than_were_skipped_are_complete(fewer: int, tmp_path: Path) -> None:
     def rounds(n: int) -> weft.Pipeline:

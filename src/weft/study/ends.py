@@ -24,6 +24,7 @@ class Ends:
         step = study.graph.producer[loop.until]
         self.along = tuple(axis for axis in step.axes if axis != loop.name)
         self.place = step.axes.index(loop.name)
+        self.most = study.axes[loop.name].length  # fewer than were made, if n_iterations was lowered
         self.truths = gathered(study, step.name, loop.until, lambda column: list(map(bool, column.tolist())))
 
     def _look(self) -> Any:
@@ -34,7 +35,8 @@ class Ends:
         """Iterations that there are, an array along `along` in storage order; all while none ended."""
         truths = self._look()
         ended = truths == 1
-        return np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, truths.shape[-1])
+        lengths = np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, truths.shape[-1])
+        return lengths if self.most is None else np.minimum(lengths, self.most)
 
     def at(self, where: Mapping[str, Positions]) -> Any:
         """Iterations that there are of the loops of some elements."""
