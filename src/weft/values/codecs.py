@@ -138,9 +138,3 @@ def get_codec(name: str) -> Codec:
             f"no codec named {name!r} is registered (registered: {known}); "
             "import the module that calls register_codec, then read again"
         ) from None
-
-
-def is_safe(name: str) -> bool:
-    """Whether a codec of this name is registered and cannot execute what it loads."""
-    codec = _BY_NAME.get(name)
-    return codec is not None and codec.safe

@@ -2,7 +2,7 @@
 
 Bytes are msgpack with extension types: a code from `content_rules` and the parts of the value. What no rule
 knows is pickled (by cloudpickle, so that classes of ``__main__`` survive) under a code of its own, which
-``trust=False`` refuses.
+``trust=False`` refuses. So is, as a whole, what is nested too deep, contains itself or is over 4 GiB.
 """
 
 from __future__ import annotations
@@ -18,57 +18,48 @@ import numpy as np
 
 from weft.errors import CorruptResult, StoreError, UnsafePayload, WeftError
 from weft.values import content_arrays, content_tables, files  # noqa: F401 (their rules register themselves)
-from weft.values.codecs import codec_for, get_codec, is_safe
+from weft.values.codecs import codec_for, get_codec
 from weft.values.content_digest import canonical, short_hash
-from weft.values.content_fold import Cyclic, fold, rule_of
 from weft.values.content_rules import (
     BY_CODE,
     CLASS,
     CODEC,
-    DICT,
-    FLAT,
-    LIST,
     PICKLE,
     CannotStore,
     NoRule,
+    TooDeep,
     dumped,
     in_script,
     pickled,
     resolve,
+    rule_of,
 )
 
 # msgpack takes these for something else, without asking.
 _AWKWARD = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
-_NATIVE = frozenset({type(None), bool, int, float, str, bytes})
-# Deeper values take the way without recursion: C code, which recurses, has no guard for its stack.
-_DEEPEST_LISTS, _DEEPEST_EXT = 100, 24
-# A byte that msgpack never writes: the rest is a pickle of what is too large for it (4 GiB in one piece).
-_HUGE = b"\xc1"
+_LOOKED_INTO = _AWKWARD | {list, dict}
+# Reading an extension within an extension takes 41 KB of the stack, which nothing guards.
+_DEEPEST, _DEEPEST_EXTENSION = 100, 24
+# A byte that msgpack never writes: the rest is a pickle of all.
+_WHOLE = b"\xc1"
 
 
-class _Slow(Exception):
-    """The value needs the way without recursion."""
-
-
-def _check(value: Any, depth: int) -> None:
-    """Raise `_Slow` if msgpack would mistake something in these lists and dicts, or go too deep."""
+def _plain(value: Any, encoder: _Encoder, depth: int = 0) -> Any:
+    """The value, with extensions for what msgpack would mistake in its lists and dicts."""
+    if depth == _DEEPEST:
+        raise TooDeep
     kind = type(value)
+    if kind is list:
+        if _LOOKED_INTO.isdisjoint(map(type, value)):
+            return value
+        return [_plain(item, encoder, depth + 1) for item in value]
     if kind is dict:
         if not _AWKWARD.isdisjoint(map(type, value)):
-            raise _Slow
-        items = value.values()
-    elif kind is list:
-        items = value
-    else:
-        return
-    types = set(map(type, items))
-    if not _AWKWARD.isdisjoint(types):
-        raise _Slow
-    if list in types or dict in types:
-        if depth == _DEEPEST_LISTS:
-            raise _Slow
-        for item in items:
-            _check(item, depth + 1)
+            return encoder.pickle(value)
+        if _LOOKED_INTO.isdisjoint(map(type, value.values())):
+            return value
+        return {key: _plain(item, encoder, depth + 1) for key, item in value.items()}
+    return encoder.extension(value) if kind in _AWKWARD else value
 
 
 class _Encoder:
@@ -84,27 +75,24 @@ class _Encoder:
         )
         return bytes(packer.pack(value))
 
-    def pack_one(self, value: Any) -> bytes:
-        return self.pack(value if type(value) in _NATIVE else self.extension(value))
+    def pickle(self, value: Any) -> msgpack.ExtType:
+        return msgpack.ExtType(PICKLE, pickled(value))
 
     def extension(self, value: Any) -> msgpack.ExtType:
         codec = codec_for(type(value))
         if codec is not None:
             return msgpack.ExtType(CODEC, self.pack([codec.name, dumped(codec, value)]))
-        rule = rule_of(value)
-        if rule is None:
-            return msgpack.ExtType(PICKLE, pickled(value))
         try:
+            rule = rule_of(value)
             parts = rule.reduce(value)
         except NoRule:
-            return msgpack.ExtType(PICKLE, pickled(value))
+            return self.pickle(value)
         if rule.leaf:
             return msgpack.ExtType(rule.code, self.pack(parts))
-        if self.depth == _DEEPEST_EXT:
-            raise _Slow
-        _check(parts, 0)
+        if self.depth == _DEEPEST_EXTENSION:
+            raise TooDeep
         self.depth += 1
-        packed = self.pack(parts)
+        packed = self.pack(_plain(parts, self))
         self.depth -= 1
         return msgpack.ExtType(rule.code, packed)
 
@@ -112,30 +100,9 @@ class _Encoder:
 def _encode(value: object) -> bytes:
     encoder = _Encoder()
     try:
-        if type(value) in _AWKWARD:
-            return encoder.pack_one(value)
-        _check(value, 0)
-        return encoder.pack(value)
-    except (_Slow, RecursionError):
-        return _encode_flat(value)
-    except ValueError:
-        return _HUGE + pickled(value)
-
-
-def _encode_flat(value: object) -> bytes:
-    """As a list of nodes, each after its children: a child is a number of a node, or the bytes of a leaf."""
-    nodes: list[list[Any]] = []
-
-    def node(code: int, children: list[int | bytes]) -> int | bytes:
-        nodes.append([code, children])
-        return len(nodes) - 1
-
-    encoder = _Encoder()
-    try:
-        root = fold(value, encoder.pack_one, node)
-    except Cyclic:
-        return encoder.pack(msgpack.ExtType(PICKLE, pickled(value)))
-    return root if isinstance(root, bytes) else encoder.pack(msgpack.ExtType(FLAT, encoder.pack(nodes)))
+        return encoder.pack(_plain(value, encoder))
+    except (TooDeep, ValueError):
+        return _WHOLE + pickled(value)
 
 
 def encode(value: object) -> bytes:
@@ -240,19 +207,7 @@ class _Decoder:
                 return codec.restore(body)
             except Exception as error:
                 raise StoreError(f"the codec {name!r} raised {type(error).__name__}: {error}") from error
-        if code == FLAT:
-            made: list[Any] = []
-            for node_code, children in self.unpack(data):
-                parts = [made[child] if type(child) is int else self.unpack(child) for child in children]
-                made.append(self.build(node_code, parts))
-            return made[-1]
-        return self.build(code, self.unpack(data))
-
-    def build(self, code: int, parts: list[Any]) -> Any:
-        if code == LIST:
-            return parts
-        if code == DICT:
-            return dict(zip(parts[::2], parts[1::2]))
+        parts = self.unpack(data)
         if code == CLASS:
             return self.script_class(*parts) if len(parts) > 2 else resolve(parts[0], parts[1], self.trust)
         rule = BY_CODE.get(code)
@@ -289,7 +244,7 @@ def decode(data: bytes | memoryview, *, trust: bool = True) -> Any:
         If the bytes are no stored value.
     """
     decoder = _Decoder(trust)
-    if bytes(data[:1]) == _HUGE:
+    if bytes(data[:1]) == _WHOLE:
         return decoder.unpickle(data[1:])
     try:
         return decoder.unpack(data)
@@ -297,35 +252,6 @@ def decode(data: bytes | memoryview, *, trust: bool = True) -> Any:
         if isinstance(error, WeftError):
             raise
         raise CorruptResult(f"these {len(data)} bytes are not a stored value ({error})") from error
-
-
-def uses_pickle(data: bytes | memoryview) -> bool:
-    """Whether decoding could run code: a pickle is inside, or a codec that is unknown or not safe."""
-    found = False
-
-    def look(code: int, payload: bytes) -> None:
-        nonlocal found
-        if code == PICKLE:
-            found = True
-        elif code == CLASS:
-            found = found or len(unpack(payload)) > 2
-        elif code == CODEC:
-            found = found or not is_safe(unpack(payload)[0])
-        elif code == FLAT:
-            for _, children in unpack(payload):
-                for child in children:
-                    if type(child) is bytes:
-                        unpack(child)
-        elif code in BY_CODE and not BY_CODE[code].leaf:
-            unpack(payload)
-
-    def unpack(payload: bytes | memoryview) -> Any:
-        return msgpack.unpackb(payload, ext_hook=look, strict_map_key=False, unicode_errors="surrogatepass")
-
-    if bytes(data[:1]) == _HUGE:
-        return True
-    unpack(data)
-    return found
 
 
 def digest(value: object) -> str:

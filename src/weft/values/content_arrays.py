@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.values.content_rules import NoRule, rule
-
-ARRAY, SCALAR = 53, 52
+from weft.values.content_rules import ARRAY, OBJECTS, SCALAR, NoRule, rule
 
 
 def dtype_spec(dtype: np.dtype[Any]) -> Any:
@@ -173,4 +171,4 @@ rule(50, "numpy.dtype", _reduce_dtype, lambda parts: read_dtype(parts[0]))
 rule(51, "numpy.ma.MaskedArray numpy.ma.core.MaskedArray", _reduce_masked, _restore_masked, leaf=False)
 rule(SCALAR, "numpy.generic", _reduce_scalar, _restore_scalar)
 rule(ARRAY, "", _reduce_array, _restore_array)
-OBJECTS = rule(54, "", _reduce_objects, _restore_objects, leaf=False)
+rule(OBJECTS, "", _reduce_objects, _restore_objects, leaf=False)

@@ -13,20 +13,26 @@ from typing import Any
 import numpy as np
 
 from weft.values.codecs import codec_for
-from weft.values.content_arrays import ARRAY, SCALAR, canonical_rows, dtype_spec
-from weft.values.content_fold import Cyclic, fold, rule_of
+from weft.values.content_arrays import canonical_rows, dtype_spec
 from weft.values.content_rules import (
+    ARRAY,
     CLASS,
     CODEC,
     DATACLASS,
     DICT,
     FILE,
     FROZENSET,
+    LIST,
+    SCALAR,
     SET,
     NoRule,
+    TooDeep,
     dumped,
     pickled,
+    rule_of,
 )
+
+DEEPEST = 100  # each level takes three calls of the thousand that Python allows
 
 _CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
 INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"
@@ -86,28 +92,15 @@ def array_tag(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return sized(b"a", _parts([dtype_spec(dtype), shape]))
 
 
-def _leaf(value: Any) -> bytes:
-    native = _native(value)
-    if native is not None:
-        return native
-    codec = codec_for(type(value))
-    if codec is not None:
-        return sized(b"x" + bytes([CODEC]), sized(b"", codec.name.encode()) + dumped(codec, value))
-    rule = rule_of(value)
-    try:
-        if rule is None:
-            raise NoRule
-        parts = rule.reduce(value)
-        if rule.code in (CLASS, FILE):
-            # A class by name, its pickles differ from process to process; a file by path and checksum.
-            parts = parts[:2]
-        if rule.code == ARRAY:
-            return array_tag(value.dtype, value.shape) + short_hash(canonical_rows(value[None]).data)
-        if rule.code == SCALAR and not isinstance(value, (np.str_, np.bytes_)):
-            return scalar_tag(value.dtype) + canonical_rows(np.asarray(value)[None]).tobytes()
-        return sized(b"x" + bytes([rule.code]), _parts(parts))
-    except NoRule:
-        return sized(b"p", pickled(value))
+def _leaf(value: Any, code: int, parts: list[Any]) -> bytes:
+    if code == ARRAY:
+        return array_tag(value.dtype, value.shape) + short_hash(canonical_rows(value[None]).data)
+    if code == SCALAR and not isinstance(value, (np.str_, np.bytes_)):
+        return scalar_tag(value.dtype) + canonical_rows(np.asarray(value)[None]).tobytes()
+    if code in (CLASS, FILE):
+        # A class by name, its pickles differ from process to process; a file by path and checksum.
+        parts = parts[:2]
+    return sized(b"x" + bytes([code]), _parts(parts))
 
 
 def _node(code: int, children: list[bytes]) -> bytes:
@@ -116,18 +109,40 @@ def _node(code: int, children: list[bytes]) -> bytes:
         children = [part for pair in pairs for part in pair]
     elif code in (SET, FROZENSET):
         children = sorted(children)
-    elif code == DATACLASS:
-        # The class and its fields: what else was hung on the instance, a cached property say, is no content.
-        children = children[:2]
     return b"n" + bytes([code]) + len(children).to_bytes(8, "little") + b"".join(children)
+
+
+def _form(value: Any, depth: int) -> bytes:
+    native = _native(value)
+    if native is not None:
+        return native
+    kind = type(value)
+    parts: Any
+    if kind is list:
+        code, parts = LIST, value
+    elif kind is dict:
+        code, parts = DICT, [part for pair in value.items() for part in pair]
+    elif (codec := codec_for(kind)) is not None:
+        return sized(b"x" + bytes([CODEC]), sized(b"", codec.name.encode()) + dumped(codec, value))
+    else:
+        try:
+            rule = rule_of(value)
+            code, parts = rule.code, rule.reduce(value)
+            if rule.leaf:
+                return _leaf(value, code, parts)
+        except NoRule:
+            return sized(b"p", pickled(value))
+    if depth == DEEPEST:
+        raise TooDeep
+    if code == DATACLASS:
+        # The class and its fields: what else was hung on the instance, a cached property say, is no content.
+        parts = parts[:2]
+    return _node(code, [_form(part, depth + 1) for part in parts])
 
 
 def canonical(value: Any) -> bytes:
     """The canonical form of any value; of a pickle, the pickle's bytes."""
-    native = _native(value)
-    if native is not None:
-        return native
     try:
-        return fold(value, _leaf, _node)
-    except Cyclic:
+        return _form(value, 0)
+    except TooDeep:
         return sized(b"p", pickled(value))

@@ -19,13 +19,18 @@ import numpy as np
 from weft.errors import StoreError, UnsafePayload
 from weft.values.codecs import Codec
 
-# Not by a rule: what only code restores, a user's codec, a flattened deep value, list and dict.
-PICKLE, CODEC, FLAT, LIST, DICT = 1, 2, 3, 4, 5
+# Not by a rule: what only code restores, a user's codec; list and dict, which only digests name.
+PICKLE, CODEC, LIST, DICT = 1, 2, 4, 5
 CLASS, DATACLASS, ENUM, NAMEDTUPLE, FILE = 40, 41, 42, 43, 44
+SCALAR, ARRAY, OBJECTS = 52, 53, 54
 
 
 class NoRule(Exception):
-    """A value of a known type that is beyond its rule: pickle has to take it."""
+    """A value without a rule, or beyond its rule: pickle has to take it."""
+
+
+class TooDeep(Exception):
+    """Values in values in values, or a value that contains itself: pickle has to take all of it."""
 
 
 class CannotStore(Exception):
@@ -95,8 +100,11 @@ def rule(
     return made
 
 
-def rule_for(kind: type) -> Rule | None:
-    """The rule for values of exactly this type, or None where only pickle is left."""
+def rule_of(value: Any) -> Rule:
+    """The rule for this value: by its exact type, for an array by its dtype; `NoRule` if there is none."""
+    kind = type(value)
+    if kind is np.ndarray:
+        return BY_CODE[OBJECTS if value.dtype.kind in "OT" else ARRAY]
     known = _BY_TYPE.get(kind)
     if known is not None:
         return known
@@ -118,7 +126,7 @@ def rule_for(kind: type) -> Rule | None:
     if issubclass(kind, np.dtype) and kind.__module__ in ("numpy", "numpy.dtypes"):
         _BY_TYPE[kind] = _BY_NAME["numpy.dtype"]
         return _BY_TYPE[kind]
-    return None
+    raise NoRule
 
 
 # --- classes, by name ----------------------------------------------------------------------------

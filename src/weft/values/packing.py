@@ -89,10 +89,6 @@ class ObjectColumn(BlobColumn):
                 content.encode(value)  # raises the TypeError that says why
         return {"column": "object", "n": len(self)}, self._buffers()
 
-    def uses_pickle(self) -> bool:
-        """Whether decoding one of the values could run code."""
-        return any(content.uses_pickle(piece) for piece in self.pieces() if len(piece))
-
 
 class RangeColumn(Column):
     """Python integers in even steps, of which none is kept."""
