@@ -257,7 +257,7 @@ class Lane:
             return Held(pack([value], live=self.live))
         except Unstorable as error:
             raise Unstorable(
-                0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error})"
+                0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error.reason})"
             ) from error
 
     def stored(self, low: int, high: int) -> tuple[list[Column], list[tuple[int, ...]], Sequence[int]]:

@@ -132,16 +132,9 @@ def match(old: Sequence[Column], new: Sequence[Column]) -> tuple[Positions | Non
 
 
 def _equal(a: Column, b: Column) -> bool:
-    first, second = a.keys(), b.keys()
-    if type(a) is not type(b) or len(a) != len(b):
-        return False
-    if isinstance(first, np.ndarray):
-        return (
-            isinstance(second, np.ndarray)
-            and first.dtype == second.dtype
-            and bool(np.array_equal(first, second))
-        )
-    return not isinstance(second, np.ndarray) and list(first) == list(second)
+    """Whether they have the same bytes, 1 ns each; equal values may still have others, as a NaN has."""
+    (meta, buffers), (other, others) = a.parts(), b.parts()
+    return meta == other and list(map(bytes, buffers)) == list(map(bytes, others))
 
 
 def _counted(columns: Sequence[Column]) -> list[Any]:
@@ -162,8 +155,8 @@ def occurrences(columns: Sequence[Column]) -> Positions | None:
     if not columns or len(columns[0]) == 0:
         return None
     if len(columns) == 1:
-        keys = columns[0].keys()
-        if isinstance(keys, np.ndarray) and len(np.unique(keys)) == len(keys):
+        values = columns[0].to_array()
+        if values.ndim == 1 and values.dtype.kind in "iufc" and len(np.unique(values)) == len(values):
             return None
     counted = _counted(columns)
     numbers = np.array([number for _, number in counted], np.int64)

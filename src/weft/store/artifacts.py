@@ -32,7 +32,7 @@ def keeping_files(root: str | None, fs: FileSystem) -> AbstractContextManager[No
 def with_copies(column: Column) -> Column:
     """A column whose files are copied as they ask for; it was encoded before there was a place for copies."""
     if isinstance(column, ObjectColumn) and b"copy" in bytes(column.blob):
-        return ObjectColumn.encode(column.tolist(), live=True)
+        return ObjectColumn.encode(column.tolist())
     return column
 
 

@@ -23,7 +23,7 @@ from weft.model.resources import memory_of
 from weft.store import frames
 from weft.store.fs import TEMPORARY, FileSystem
 from weft.store.layout import safe_name
-from weft.values.columns import Column, from_parts
+from weft.values.columns import Column
 
 PLACE, SIZE = "WEFT_CACHE", "WEFT_CACHE_SIZE"
 DEFAULT_SIZE = "10G"
@@ -129,11 +129,10 @@ class Cache:
     def put(self, step: str, key: str, entry: Entry) -> None:
         """Keep an entry, in place of what was under its key; a disk that refuses is a warning."""
         buffers: list[bytes | memoryview] = []
-        columns = []
-        for column, shape in zip(entry.columns, entry.shapes, strict=True):
-            meta, parts = column.parts()
-            columns.append([meta, len(buffers), len(parts), list(shape)])
-            buffers += parts
+        columns = [
+            [*frames.put_column(buffers, column), list(shape)]
+            for column, shape in zip(entry.columns, entry.shapes, strict=True)
+        ]
         header = {"step": step, "key": key, "seconds": entry.seconds, "columns": columns}
         data = b"".join(frames.write(header, buffers))
         if len(data) > self.limit:
@@ -212,11 +211,9 @@ def _entry(path: str, key: str, size: int) -> Entry:
     frame = frames.open_frame(files, path, first=size + 1)
     if frame.header.get("key") != key:
         raise CorruptResult(f"{path} holds another entry than its name says.")
-    columns, shapes = [], []
-    for meta, first, count, shape in frame.header["columns"]:
-        columns.append(from_parts(meta, frames.read(files, frame, range(first, first + count))))
-        shapes.append(tuple(shape))
-    return Entry(columns, shapes, frame.header["seconds"])
+    entries = frame.header["columns"]
+    columns = [frames.column(files, frame, entry[:3]) for entry in entries]
+    return Entry(columns, [tuple(shape) for *_, shape in entries], frame.header["seconds"])
 
 
 def _on_disk(size: int) -> int:

@@ -15,7 +15,7 @@ from weft.store import frames
 from weft.store.commits import Commit, Failure, Payload
 from weft.store.fs import FileSystem
 from weft.store.layout import results_folder
-from weft.values.columns import Column, from_parts
+from weft.values.columns import Column
 from weft.values.files import copies_in
 
 SUFFIX = ".weft"
@@ -34,11 +34,7 @@ class FilesStore:
         Whether values that only code can restore (pickle) may be loaded.
     """
 
-    name: ClassVar[str] = "files"
     durable: ClassVar[bool] = True
-    features: ClassVar[frozenset[str]] = frozenset(
-        {"parallel_jobs", "parallel_elements", "schedulers", "submission"}
-    )
 
     def __init__(self, root: str, fs: FileSystem, trust: bool = True) -> None:
         self.root = root
@@ -65,12 +61,9 @@ class FilesStore:
         commit = commit.named()
         header: dict[str, Any] = {name: getattr(commit, name) for name in _HEADER}
         buffers: list[bytes | memoryview] = []
-        columns = {}
-        for output, column in payload.columns.items():
-            meta, parts = column.parts()
-            columns[output] = [meta, len(buffers), len(parts)]
-            buffers += parts
-        header["columns"] = columns
+        header["columns"] = {
+            output: frames.put_column(buffers, column) for output, column in payload.columns.items()
+        }
         if payload.digests is not None:
             header["digests"] = len(buffers)
             buffers.append(np.ascontiguousarray(payload.digests).tobytes())
@@ -136,12 +129,8 @@ class FilesStore:
         """
         first = commit.nbytes + 1 if 0 < commit.nbytes <= SMALL else frames.FIRST_READ
         frame = frames.open_frame(self.fs, self.path(commit), first=first)
-        found = []
-        for output in outputs:
-            meta, first, count = frame.header["columns"][output]
-            buffers = frames.read(self.fs, frame, range(first, first + count))
-            found.append(from_parts(meta, buffers, trust=self.trust))
-        return found
+        entries = frame.header["columns"]
+        return [frames.column(self.fs, frame, entries[output], self.trust) for output in outputs]
 
     def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         """What each done element read whole, as digests; None if nothing was."""

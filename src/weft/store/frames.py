@@ -16,6 +16,7 @@ from typing import Any
 
 from weft.errors import CorruptResult
 from weft.store.fs import FileSystem
+from weft.values.columns import Column, from_parts
 
 MAGIC = b"weft\x01\r\n\x00"
 PREFIX = struct.Struct("<8sII")
@@ -51,7 +52,14 @@ def write(header: dict[str, Any], buffers: Sequence[bytes | memoryview]) -> list
     return [PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text, *views]
 
 
-def open_frame(fs: FileSystem, path: str, check_size: bool = True, first: int = FIRST_READ) -> Frame:
+def put_column(buffers: list[bytes | memoryview], column: Column) -> list[Any]:
+    """Add a column's buffers to others; what the header has to say for `column` to find them."""
+    meta, parts = column.parts()
+    buffers += parts
+    return [meta, len(buffers) - len(parts), len(parts)]
+
+
+def open_frame(fs: FileSystem, path: str, first: int = FIRST_READ) -> Frame:
     """Read and check the header of a file; its size too.
 
     Parameters
@@ -76,7 +84,7 @@ def open_frame(fs: FileSystem, path: str, check_size: bool = True, first: int = 
         raise CorruptResult(f"The header of {path} does not match its checksum. Run 'weft verify'.")
     header = json.loads(text)
     frame = Frame(path, header, end, tuple((n, crc) for n, crc in header.pop("buffers")), head)
-    if check_size and not (len(head) == frame.size < first) and fs.size(path) != frame.size:
+    if not (len(head) == frame.size < first) and fs.size(path) != frame.size:
         raise CorruptResult(f"{path} should have {frame.size} bytes. It is damaged; run 'weft verify'.")
     return frame
 
@@ -103,3 +111,9 @@ def read(fs: FileSystem, frame: Frame, numbers: Iterable[int]) -> list[memoryvie
             )
         found.append(memoryview(data))
     return found
+
+
+def column(fs: FileSystem, frame: Frame, entry: Sequence[Any], trust: bool = True) -> Column:
+    """The column of which `put_column` said `entry`, checked; see `read`."""
+    meta, first, count = entry
+    return from_parts(meta, read(fs, frame, range(first, first + count)), trust=trust)

@@ -8,13 +8,13 @@ import numpy as np
 
 from weft.store import frames
 from weft.store.fs import FileSystem
-from weft.values.columns import Column, concat, from_parts
+from weft.values.columns import Column, DeferredColumn, arranged, concat
 
 CHUNK = 65536  # values that are read, and checked, together
 KEPT = 4
 
 
-class StoredColumn(Column):
+class StoredColumn(DeferredColumn):
     """A column in a file; only the chunks that are asked for are read, and the last few are kept."""
 
     def __init__(self, fs: FileSystem, frame: frames.Frame, trust: bool) -> None:
@@ -27,9 +27,7 @@ class StoredColumn(Column):
     def _chunk(self, number: int) -> Column:
         held = self._chunks.get(number)
         if held is None:
-            meta, first, count = self.frame.header["chunks"][number]
-            buffers = frames.read(self.fs, self.frame, range(first, first + count))
-            held = from_parts(meta, buffers, trust=self.trust)
+            held = frames.column(self.fs, self.frame, self.frame.header["chunks"][number], self.trust)
             while len(self._chunks) >= KEPT:
                 self._chunks.pop(next(iter(self._chunks)))
             self._chunks[number] = held
@@ -44,50 +42,21 @@ class StoredColumn(Column):
             pieces.append(chunk[max(start - low, 0) : min(stop - low, len(chunk))])
         return pieces[0] if len(pieces) == 1 else concat(pieces)
 
-    def take(self, positions: Any) -> Column:
-        """The values at these positions."""
-        places = np.asarray(positions, np.int64)
+    def _take(self, positions: Any) -> Column:
         step = int(self.frame.header["step"])
-        numbers = places // step
-        pieces: list[Column] = []
-        order: list[Any] = []
-        for number in np.unique(numbers).tolist():
-            which = np.flatnonzero(numbers == number)
-            pieces.append(self._chunk(number).take(places[which] - number * step))
-            order.append(which)
-        joined = concat(pieces)
-        return joined if not order else joined.take(np.argsort(np.concatenate(order), kind="stable"))
+        numbers = positions // step
+        order = [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+        pieces = [
+            self._chunk(int(numbers[which[0]])).take(positions[which] - numbers[which[0]] * step)
+            for which in order
+        ]
+        return arranged(pieces, order)
 
     def whole(self) -> Column:
         """All of it, in memory."""
         return self._slice(0, len(self))
 
-    def tolist(self) -> list[Any]:
-        """Exactly the values that were given."""
-        return self.whole().tolist()
-
-    def to_array(self) -> Any:
-        """The values as an array of native dtype."""
-        return self.whole().to_array()
-
-    def keys(self) -> Any:
-        """See `Column.keys`."""
-        return self.whole().keys()
-
-    def element_digests(self) -> Any:
-        """See `Column.element_digests`."""
-        return self.whole().element_digests()
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        """Of the column that it holds."""
-        return self.whole().signature
-
     @property
     def nbytes(self) -> int:
         """Bytes on disk."""
         return sum(length for length, _ in self.frame.buffers)
-
-    def parts(self) -> tuple[dict[str, Any], list[memoryview | bytes]]:
-        """See `Column.parts`."""
-        return self.whole().parts()

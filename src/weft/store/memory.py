@@ -16,9 +16,7 @@ from weft.values.columns import Column
 class MemoryStore:
     """Commits in memory. Values that cannot be stored are kept as they are, by reference."""
 
-    name: ClassVar[str] = "memory"
     durable: ClassVar[bool] = False
-    features: ClassVar[frozenset[str]] = frozenset({"parallel_elements"})
 
     def __init__(self) -> None:
         self._commits: dict[tuple[str, str], dict[str, tuple[Commit, Payload]]] = {}

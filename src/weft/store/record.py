@@ -17,7 +17,7 @@ from weft.store.fs import FileSystem
 from weft.store.inputs import CHUNK, StoredColumn
 from weft.store.layout import CHANGES, CODE, FORMAT, INPUTS, RUN
 from weft.values import content
-from weft.values.columns import Column, from_parts
+from weft.values.columns import Column
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,6 @@ class StepRecord:
     study: tuple[str, ...] = ()
     coarse: Coarse | None = None
     followed: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> StepRecord:
-        """Rebuild from what `asdict` and JSON made of it."""
-        tuples: dict[str, Any] = {
-            key: tuple(data[key]) for key in ("needs", "bases", "outputs", "inputs", "after")
-        }
-        tuples["aliases"] = tuple(
-            Alias(**{**a, "initial_axes": tuple(a["initial_axes"])}) for a in data.get("aliases", ())
-        )
-        tuples["study"] = tuple(data.get("study", ()))
-        tuples["loops"] = tuple(Iterations(**loop) for loop in data.get("loops", ()))
-        tuples["coarse"] = Coarse(**data["coarse"]) if data.get("coarse") else None
-        return cls(**{**data, **tuples})
 
 
 @dataclass(frozen=True)
@@ -134,17 +120,26 @@ class Change:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Change:
         """Rebuild from what `asdict` and JSON made of it."""
-        steps = {name: StepRecord.from_json(r) for name, r in data["steps"].items()}
-        inputs = {
-            name: InputRecord(r["digest"], tuple(r["axes"]), tuple(r["shape"]))
-            for name, r in data["inputs"].items()
-        }
-        axes = {name: AxisRecord(**r) for name, r in data["axes"].items()}
-        resets = tuple(
-            Reset(r["step"], r["epoch"], tuple(None if p is None else tuple(p) for p in r["positions"]))
-            for r in data["resets"]
-        )
+        data = _frozen(data)
+        steps = {}
+        for name, step in data["steps"].items():
+            parts = {
+                "aliases": tuple(Alias(**alias) for alias in step.get("aliases", ())),
+                "loops": tuple(Iterations(**loop) for loop in step.get("loops", ())),
+                "coarse": Coarse(**step["coarse"]) if step.get("coarse") else None,
+            }
+            steps[name] = StepRecord(**{**step, **parts})
+        inputs = {name: InputRecord(**each) for name, each in data["inputs"].items()}
+        axes = {name: AxisRecord(**each) for name, each in data["axes"].items()}
+        resets = tuple(Reset(**each) for each in data["resets"])
         return cls(**{**data, "steps": steps, "inputs": inputs, "axes": axes, "resets": resets})
+
+
+def _frozen(data: Any) -> Any:
+    """What JSON read, with tuples in place of lists."""
+    if isinstance(data, dict):
+        return {key: _frozen(value) for key, value in data.items()}
+    return tuple(map(_frozen, data)) if isinstance(data, list) else data
 
 
 @contextlib.contextmanager
@@ -259,18 +254,12 @@ class RunDirectory:
 
     def put_column(self, digest: str, column: Column) -> None:
         """Keep a mapped input, in chunks that can be read alone."""
-        metas: list[list[Any]] = []
         buffers: list[bytes | memoryview] = []
         step = CHUNK if column.nbytes > 1 << 20 else max(len(column), 1)
-        for low in range(0, max(len(column), 1), step):
-            meta, parts = column[low : low + step].parts()
-            metas.append([meta, len(buffers), len(parts)])
-            buffers += parts
-        self._put(
-            INPUTS,
-            digest,
-            frames.write({"kind": "column", "n": len(column), "step": step, "chunks": metas}, buffers),
-        )
+        lows = range(0, max(len(column), 1), step)
+        chunks = [frames.put_column(buffers, column[low : low + step]) for low in lows]
+        header = {"kind": "column", "n": len(column), "step": step, "chunks": chunks}
+        self._put(INPUTS, digest, frames.write(header, buffers))
 
     def value(self, digest: str) -> Any:
         """A whole input."""
@@ -282,10 +271,7 @@ class RunDirectory:
         frame = frames.open_frame(self.fs, f"{self.path}/{INPUTS}/{digest}")
         chunks = frame.header["chunks"]
         if len(chunks) == 1:
-            meta, first, count = chunks[0]
-            return from_parts(
-                meta, frames.read(self.fs, frame, range(first, first + count)), trust=self.trust
-            )
+            return frames.column(self.fs, frame, chunks[0], self.trust)
         return StoredColumn(self.fs, frame, self.trust)
 
     def put_code(self, digest: str, data: bytes) -> None:

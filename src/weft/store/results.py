@@ -13,7 +13,7 @@ from weft.errors import CorruptResult
 from weft.plan.blocks import Block, Grid, Positions
 from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
 from weft.store.record import Reset
-from weft.values.columns import Column, RowsColumn, concat
+from weft.values.columns import Column, RowsColumn, arranged
 
 CACHE_BYTES = 256 << 20
 KEPT_STATES = 128
@@ -219,7 +219,7 @@ class Results:
                 elif cell is not None:
                     width = int(np.prod(commit.inner[output]))
                     places = places * width + cell[which[part]]
-                pieces.append(_taken(column, places))
+                pieces.append(column.take(places))
                 order.append(which[part])
         return arranged(pieces, order)
 
@@ -236,7 +236,7 @@ class Results:
         if not state.commits or bool((state.states()[local] != DONE).any()):
             return None
         sources = state.sources(local)
-        pieces = [_taken(cache.get(self.store, commit, output), places) for commit, places, _ in sources]
+        pieces = [cache.get(self.store, commit, output).take(places) for commit, places, _ in sources]
         return arranged(pieces, [part for _, _, part in sources])
 
     def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
@@ -255,27 +255,3 @@ class Results:
 def _number(commit: Commit) -> int:
     """A commit's share in the version of its results: these are added in any order, at the same cost each."""
     return int.from_bytes(hashlib.blake2b(commit.name.encode(), digest_size=16).digest(), "big")
-
-
-def _taken(column: Column, places: Positions) -> Column:
-    if (
-        len(places)
-        and places[-1] - places[0] == len(places) - 1
-        and (len(places) < 3 or bool((np.diff(places) == 1).all()))
-    ):
-        low = int(places[0])
-        return column if low == 0 and len(places) == len(column) else column[low : low + len(places)]
-    return column.take(places)
-
-
-def arranged(pieces: Sequence[Column], order: Sequence[Positions]) -> Column:
-    """Pieces put together so that value k of piece p stands at ``order[p][k]``."""
-    if len(pieces) == 1 and (len(order[0]) < 2 or bool((np.diff(order[0]) == 1).all())):
-        return pieces[0]
-    joined = concat(pieces)
-    if not order:
-        return joined
-    places = np.concatenate(order)
-    if bool((np.diff(places) == 1).all()):
-        return joined
-    return joined.take(np.argsort(places, kind="stable"))

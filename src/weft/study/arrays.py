@@ -12,11 +12,11 @@ import numpy as np
 
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
-from weft.store.results import ColumnCache, arranged
+from weft.store.results import ColumnCache
 from weft.study.ends import absent, across
 from weft.study.ends import positions as all_positions
 from weft.study.study import Study
-from weft.values.columns import Column, TypedColumn, concat, pack
+from weft.values.columns import Column, TypedColumn, arranged, concat, pack
 from weft.values.content import digest, digest_bytes
 from weft.values.content_arrays import canonical_rows
 from weft.values.content_digest import array_tag, short_hash
@@ -151,7 +151,7 @@ class Values:
                     else study.axes[axis].logical[positions[axis]]
                 )
                 flat = flat * length + logical
-            return _slice(given.column, np.broadcast_to(flat, (n,)))
+            return given.column.take(np.broadcast_to(flat, (n,)))
         grid = study.grid(step)
         assert grid is not None
         cell = None
@@ -377,11 +377,3 @@ class Values:
         whole = short_hash(array_tag(values.dtype, (n, *values.shape[1:])) + state.digest()).hex()
         size = self.study.array_shape(name) or ()
         return whole.encode(), b"" if n == math.prod(size) else np.concatenate(there).tobytes()
-
-
-def _slice(column: Column, places: Positions) -> Column:
-    n = len(places)
-    if n and places[-1] - places[0] == n - 1 and (n < 3 or bool((np.diff(places) == 1).all())):
-        low = int(places[0])
-        return column if low == 0 and n == len(column) else column[low : low + n]
-    return column.take(places)

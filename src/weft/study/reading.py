@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from weft.study import coarse
 from weft.study.arrays import Values
 from weft.study.ends import reach, uneven
 from weft.study.study import Study
-from weft.values.columns import Column
+from weft.values.columns import Column, SequenceColumn, pack
 from weft.values.traces import joined, traced
 
 STREAMED = ("iterator", "lazy")
@@ -107,8 +106,6 @@ class Reading:
         self, step: Step, name: str, indices: Sequence[str | None], where: Mapping[str, Positions], n: int
     ) -> Column:
         """For each element the part of an array along the axes that are taken whole."""
-        from weft.values.columns import pack
-
         axes = self.study.graph.axes[name]
         fixed = [a for a, index in zip(axes, indices, strict=True) if index is not None]
         unique, inverse = {}, {}
@@ -126,7 +123,7 @@ class Reading:
             return pack([_own(row, len(free)) for row in rows], live=True)
         # Each element gets a copy of its own: NumPy's views would let one change what another reads.
         return (
-            Rows(picked)
+            SequenceColumn(_Copies(picked))
             if isinstance(picked, np.ma.MaskedArray) or picked.dtype.hasobject
             else pack(list(picked))
         )
@@ -140,31 +137,14 @@ def _own(row: Any, n_free: int) -> Any:
     return row.copy() if np.ma.is_masked(row) else np.ma.getdata(row).copy()
 
 
-class Rows(Column):
-    """Parts of an array of objects, or of a masked one, for each element."""
+class _Copies:
+    """Parts of an array of objects, or of a masked one: each reader gets a copy of its own."""
 
-    def __init__(self, rows: Any) -> None:
-        self.rows = rows
+    def __init__(self, parts: Any) -> None:
+        self.parts = parts
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.parts)
 
-    def tolist(self) -> list[Any]:
-        """A copy of each part."""
-        return [self.rows[i].copy() for i in range(len(self.rows))]
-
-    def take(self, positions: Any) -> Column:
-        """The parts at these positions."""
-        return Rows(self.rows[positions])
-
-    def parts(self) -> Any:
-        """Never stored."""
-        raise TypeError("arguments are not stored")
-
-    def _slice(self, start: int, stop: int) -> Column:
-        return Rows(self.rows[start:stop])
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        """Of no other column."""
-        return ("rows", math.prod(self.rows.shape))
+    def __getitem__(self, position: int) -> Any:
+        return self.parts[position].copy()

@@ -16,8 +16,8 @@ import numpy as np
 from weft.errors import CorruptResult, InvalidInput, ShapeError
 from weft.values.columns_kinds import (
     Array,
-    Buffers,
     Column,
+    DeferredColumn,
     TextColumn,
     TypedColumn,
     Unstorable,
@@ -26,47 +26,14 @@ from weft.values.columns_kinds import (
 )
 from weft.values.content_arrays import from_raw, read_dtype
 from weft.values.content_rules import NoRule
-from weft.values.packing import ObjectColumn, RangeColumn, native, pack
+from weft.values.packing import ObjectColumn, RangeColumn, SequenceColumn, kept, native, pack
 from weft.values.ragged import RowsColumn
 
 __all__ = [
-    "Column", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn", "TypedColumn",
-    "Unstorable", "concat", "from_input", "from_parts", "nested", "objects", "pack", "rows",
+    "Column", "DeferredColumn", "ObjectColumn", "RangeColumn", "RowsColumn", "SequenceColumn", "TextColumn",
+    "TypedColumn", "Unstorable", "arranged", "concat", "from_input", "from_parts", "nested", "objects",
+    "pack", "rows",
 ]  # fmt: skip
-
-
-class SequenceColumn(Column):
-    """A user's object with ``__len__`` and ``__getitem__``, asked for single values when they are needed."""
-
-    def __init__(self, source: Any, positions: range | Array | None = None) -> None:
-        self.source = source
-        self.positions = range(len(source)) if positions is None else positions
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def _slice(self, start: int, stop: int) -> Column:
-        return SequenceColumn(self.source, self.positions[start:stop])
-
-    def take(self, positions: Array) -> Column:
-        return SequenceColumn(self.source, np.asarray(self.positions, np.intp)[positions])
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        return ("object",)
-
-    def tolist(self) -> list[Any]:
-        return [self.source[int(i)] for i in self.positions]
-
-    def _array(self) -> Array:
-        return pack(self.tolist(), live=True).to_array()
-
-    @property
-    def nbytes(self) -> int:
-        return 0
-
-    def parts(self) -> tuple[dict[str, Any], Buffers]:
-        return pack(self.tolist()).parts()
 
 
 def from_parts(meta: dict[str, Any], buffers: Sequence[memoryview | bytes], *, trust: bool = True) -> Column:
@@ -98,7 +65,7 @@ def concat(columns: Sequence[Column]) -> Column:
         return pack([])
     if len(columns) == 1:
         return columns[0]
-    columns = [column.materialised() if isinstance(column, RangeColumn) else column for column in columns]
+    columns = [column.whole() if isinstance(column, DeferredColumn) else column for column in columns]
     first = columns[0]
     if isinstance(first, RowsColumn):
         rows = [column for column in columns if isinstance(column, RowsColumn)]
@@ -122,16 +89,22 @@ def rows(cells: Sequence[Column]) -> RowsColumn:
     return RowsColumn(concat(cells), np.cumsum([0, *(len(row) for row in cells)]))
 
 
-def _concat_objects(columns: Sequence[Column]) -> ObjectColumn:
-    parts = [
-        column if isinstance(column, ObjectColumn) else ObjectColumn.encode(column.tolist(), live=True)
-        for column in columns
-    ]
-    live = None
-    if any(part.live for part in parts):
-        live = list(chain.from_iterable(part.live or [None] * len(part) for part in parts))
+def _concat_objects(columns: Sequence[Column]) -> Column:
+    try:
+        parts = [c if isinstance(c, ObjectColumn) else ObjectColumn.encode(c.tolist()) for c in columns]
+    except Unstorable:
+        return kept(value for column in columns for value in column.tolist())
     pieces = [piece for part in parts for piece in part.pieces()]
-    return ObjectColumn(*join(pieces), live=live, trust=all(part.trust for part in parts))
+    return ObjectColumn(*join(pieces), trust=all(part.trust for part in parts))
+
+
+def arranged(pieces: Sequence[Column], order: Sequence[Array]) -> Column:
+    """Pieces put together so that value k of piece p stands at ``order[p][k]``."""
+    joined = pieces[0] if len(pieces) == 1 else concat(pieces)
+    places = np.concatenate(order) if order else np.empty(0, np.intp)
+    if (np.diff(places) == 1).all():
+        return joined
+    return joined.take(np.argsort(places, kind="stable"))
 
 
 def _is_table(value: Any, module: str, *names: str) -> bool:
@@ -212,36 +185,31 @@ def nested(value: Any, depth: int) -> tuple[Column, tuple[int, ...]]:
 
 
 def _descend(value: Sequence[Any], depth: int) -> tuple[Column, tuple[int, ...]]:
-    flat: Sequence[Any] = value
-    shape: tuple[int, ...] = (len(flat),)
-    for level in range(1, depth):
-        if not set(map(type, flat)) <= {list, tuple}:
-            inner = [_inner(item, depth - level, shape, i) for i, item in enumerate(flat)]
-            _same([found for _, found in inner], shape)
-            return concat([column for column, _ in inner]), shape + inner[0][1]
-        lengths = [(len(item),) for item in flat]
-        _same(lengths, shape)
-        flat = list(chain.from_iterable(flat))
-        shape += lengths[0] if lengths else (0,)
+    flat = value
+    shape: tuple[int, ...] = (len(value),)
+    for _ in range(1, depth):
+        rows = [_listed(item, i, shape) for i, item in enumerate(flat)]
+        length = len(rows[0]) if rows else 0
+        for position, row in enumerate(rows):
+            if len(row) != length:
+                here, first = _place(position, shape), _place(0, shape)
+                raise ShapeError(
+                    f"{here} has length {len(row)}, {first} has length {length}; "
+                    "nested lists of a mapped input must have equal lengths"
+                )
+        flat, shape = list(chain.from_iterable(rows)), (*shape, length)
     return pack(flat, live=True), shape
 
 
-def _place(shape: tuple[int, ...], position: int) -> str:
+def _place(position: int, shape: tuple[int, ...]) -> str:
     return "value" + "".join(f"[{i}]" for i in np.unravel_index(position, shape))
 
 
-def _inner(item: Any, depth: int, shape: tuple[int, ...], position: int) -> tuple[Column, tuple[int, ...]]:
+def _listed(item: Any, position: int, shape: tuple[int, ...]) -> Sequence[Any]:
+    if type(item) in (list, tuple):
+        found: Sequence[Any] = item
+        return found
     try:
-        return nested(item, depth)
-    except (InvalidInput, ShapeError) as error:
-        raise type(error)(f"{_place(shape, position)}: {error}") from None
-
-
-def _same(shapes: Sequence[tuple[int, ...]], outer: tuple[int, ...]) -> None:
-    for position, shape in enumerate(shapes):
-        if shape != shapes[0]:
-            ours, first = ("×".join(map(str, item)) for item in (shape, shapes[0]))
-            raise ShapeError(
-                f"{_place(outer, position)} has length {ours}, {_place(outer, 0)} has length {first}; "
-                "nested lists of a mapped input must have equal lengths"
-            )
+        return from_input(item).tolist()
+    except InvalidInput as error:
+        raise InvalidInput(f"{_place(position, shape)}: {error}") from None

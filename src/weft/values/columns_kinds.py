@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias, overload
 
@@ -17,7 +17,6 @@ from weft.values.content_digest import COMPLEX, FLOAT, INT, array_tag, scalar_ta
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Blob: TypeAlias = "bytes | memoryview"
 Buffers: TypeAlias = "list[memoryview | bytes]"
-Pick: TypeAlias = "Callable[[list[Any]], list[Any]]"
 
 TAGS = {"int": INT, "float": FLOAT, "complex": COMPLEX}
 
@@ -28,6 +27,7 @@ class Unstorable(TypeError):
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"the value at position {position}: {reason}")
         self.position = position
+        self.reason = reason
 
 
 def objects(values: Sequence[Any]) -> Array:
@@ -48,9 +48,13 @@ class Column(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
-    @abstractmethod
     def take(self, positions: Array) -> Column:
-        """The values at these positions."""
+        """The values at these positions; of those in a row no copy is made."""
+        n = len(positions)
+        low = int(positions[0]) if n else -1
+        if low < 0 or positions[-1] - low != n - 1 or (n > 2 and (np.diff(positions) != 1).any()):
+            return self._take(positions)
+        return self if n == len(self) else self._slice(low, low + n)
 
     @abstractmethod
     def tolist(self) -> list[Any]:
@@ -63,15 +67,18 @@ class Column(ABC):
     @abstractmethod
     def _slice(self, start: int, stop: int) -> Column: ...
 
+    @abstractmethod
+    def _take(self, positions: Array) -> Column: ...
+
     @property
     @abstractmethod
     def signature(self) -> tuple[Any, ...]:
-        """What must be equal in two columns for their `keys` to be comparable."""
+        """What is equal in two columns that store their values alike."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the raw buffers."""
-        return sum(memoryview(buffer).nbytes for buffer in self.parts()[1])
+        """Bytes of the raw buffers; 0 if it has none."""
+        return 0
 
     @overload
     def __getitem__(self, where: int) -> Any: ...
@@ -96,16 +103,33 @@ class Column(ABC):
     def _array(self) -> Array:
         return objects(self.tolist())
 
-    def keys(self) -> Array | list[bytes]:
-        """Something for each value that is equal if and only if content and type are.
-
-        Only keys of columns with one `signature` may be compared; `element_digests` always may.
-        """
-        return [bytes(row) for row in self.element_digests()]
-
     def element_digests(self) -> Array:
         """`content.digest` of each value, as bytes: shape (n, 16), uint8."""
         return _gather(bytes.fromhex(content.digest(value)) for value in self.tolist())
+
+
+class DeferredColumn(Column):
+    """Values that are made, or read, when they are asked for."""
+
+    @abstractmethod
+    def whole(self) -> Column:
+        """All of them in memory."""
+
+    def tolist(self) -> list[Any]:
+        return self.whole().tolist()
+
+    def _array(self) -> Array:
+        return self.whole().to_array()
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        return self.whole().signature
+
+    def element_digests(self) -> Array:
+        return self.whole().element_digests()
+
+    def parts(self) -> tuple[dict[str, Any], Buffers]:
+        return self.whole().parts()
 
 
 class TypedColumn(Column):
@@ -130,7 +154,7 @@ class TypedColumn(Column):
     def _slice(self, start: int, stop: int) -> Column:
         return TypedColumn(self.data[start:stop], self.kind)
 
-    def take(self, positions: Array) -> Column:
+    def _take(self, positions: Array) -> Column:
         return TypedColumn(self.data[np.asarray(positions, np.intp)], self.kind)
 
     @property
@@ -162,16 +186,6 @@ class TypedColumn(Column):
         dtype, shape = dtype_spec(self.data.dtype), list(self.data.shape)
         return {"column": "typed", "kind": self.kind, "dtype": dtype, "shape": shape}, [raw(self.data)]
 
-    def keys(self) -> Array | list[bytes]:
-        if self.kind == "scalar" and self.data.dtype.kind in "US":
-            return super().keys()
-        rows = np.ascontiguousarray(canonical_rows(self.data))
-        width = rows.shape[1]
-        if width == 0:
-            return np.zeros(len(rows), np.int8)
-        dtype = f"<i{width}" if width in (1, 2, 4, 8) else f"V{width}"
-        return rows.view(dtype).reshape(-1)
-
     def element_digests(self) -> Array:
         dtype, kind = self.data.dtype, self.kind
         if kind in ("none", "bool") or (kind == "scalar" and dtype.kind in "US"):
@@ -201,8 +215,8 @@ class BlobColumn(Column):
         self.__dict__.update(state, blob=memoryview(state["blob"]))
 
     @abstractmethod
-    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
-        """A column of this kind; `where` picks the same values from a list."""
+    def _same(self, blob: Blob, offsets: Array) -> Column:
+        """A column of this kind."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -216,13 +230,11 @@ class BlobColumn(Column):
         return [blob[start:stop] for start, stop in pairwise((self.offsets - first).tolist())]
 
     def _slice(self, start: int, stop: int) -> Column:
-        return self._same(self.blob, self.offsets[start : stop + 1], lambda items: items[start:stop])
+        return self._same(self.blob, self.offsets[start : stop + 1])
 
-    def take(self, positions: Array) -> Column:
-        chosen = np.asarray(positions, np.intp).tolist()
+    def _take(self, positions: Array) -> Column:
         pieces = self.pieces()
-        blob, offsets = join([pieces[i] for i in chosen])
-        return self._same(blob, offsets, lambda items: [items[i] for i in chosen])
+        return self._same(*join([pieces[i] for i in positions.tolist()]))
 
     @property
     def nbytes(self) -> int:
@@ -247,7 +259,7 @@ class TextColumn(BlobColumn):
         super().__init__(blob, offsets)
         self.text = text
 
-    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
+    def _same(self, blob: Blob, offsets: Array) -> Column:
         return TextColumn(blob, offsets, self.text)
 
     @property
@@ -269,6 +281,3 @@ class TextColumn(BlobColumn):
 
     def parts(self) -> tuple[dict[str, Any], Buffers]:
         return {"column": "text", "text": self.text, "n": len(self)}, self._buffers()
-
-    def keys(self) -> list[bytes]:
-        return [bytes(piece) for piece in self.pieces()]

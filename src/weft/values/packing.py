@@ -15,7 +15,7 @@ from weft.values.columns_kinds import (
     BlobColumn,
     Buffers,
     Column,
-    Pick,
+    DeferredColumn,
     TextColumn,
     TypedColumn,
     Unstorable,
@@ -38,59 +38,82 @@ class ObjectColumn(BlobColumn):
     ----------
     blob, offsets
         Their bytes.
-    live
-        What cannot be encoded, by itself: a list of n with None for the others, whose bytes are not empty.
     trust
         As in `content.decode`.
     """
 
-    def __init__(self, blob: Blob, offsets: Array, live: list[Any] | None = None, trust: bool = True) -> None:
+    def __init__(self, blob: Blob, offsets: Array, trust: bool = True) -> None:
         super().__init__(blob, offsets)
-        self.live = live
         self.trust = trust
 
-    def _same(self, blob: Blob, offsets: Array, where: Pick) -> Column:
-        return ObjectColumn(blob, offsets, None if self.live is None else where(self.live), self.trust)
+    def _same(self, blob: Blob, offsets: Array) -> Column:
+        return ObjectColumn(blob, offsets, self.trust)
 
     @classmethod
-    def encode(cls, values: Iterable[Any], live: bool = False) -> ObjectColumn:
-        """Encode each value; `Unstorable` at the first that cannot be, unless it may stay `live`."""
+    def encode(cls, values: Iterable[Any]) -> ObjectColumn:
+        """Encode each value; `Unstorable` at the first that cannot be."""
         pieces: list[bytes] = []
-        kept: dict[int, Any] = {}
         for position, value in enumerate(values):
             try:
                 pieces.append(content.encode(value))
             except TypeError as error:
-                if not live or isinstance(value, GeneratorType):  # the first to read it would use it up
-                    raise Unstorable(position, str(error)) from error
-                pieces.append(b"")
-                kept[position] = value
-        return cls(*join(pieces), live=[kept.get(i) for i in range(len(pieces))] if kept else None)
+                raise Unstorable(position, str(error)) from error
+        return cls(*join(pieces))
 
     @property
     def signature(self) -> tuple[Any, ...]:
         return ("object",)
 
     def tolist(self) -> list[Any]:
-        references = self.live or [None] * len(self)
-        return [
-            content.decode(piece, trust=self.trust) if len(piece) else reference
-            for piece, reference in zip(self.pieces(), references)
-        ]
+        return [content.decode(piece, trust=self.trust) for piece in self.pieces()]
 
     def _array(self) -> Array:
-        values = self.tolist()
-        packed = pack(values, live=True)  # values of one type, in a slice of a mixed column, look like such
-        return objects(values) if isinstance(packed, ObjectColumn) else packed.to_array()
+        return _shown(self.tolist())
 
     def parts(self) -> tuple[dict[str, Any], Buffers]:
-        for piece, value in zip(self.pieces(), self.live or ()):
-            if not len(piece):
-                content.encode(value)  # raises the TypeError that says why
         return {"column": "object", "n": len(self)}, self._buffers()
 
 
-class RangeColumn(Column):
+class SequenceColumn(Column):
+    """An object with ``__len__`` and ``__getitem__``, asked for single values when they are needed.
+
+    It is what a user gave to be read lazily, or values of which some cannot be stored.
+    """
+
+    def __init__(self, source: Any, positions: range | Array | None = None) -> None:
+        self.source = source
+        self.positions = range(len(source)) if positions is None else positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def _slice(self, start: int, stop: int) -> Column:
+        return SequenceColumn(self.source, self.positions[start:stop])
+
+    def _take(self, positions: Array) -> Column:
+        return SequenceColumn(self.source, np.asarray(self.positions, np.intp)[positions])
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        return ("object",)
+
+    def tolist(self) -> list[Any]:
+        return [self.source[int(i)] for i in self.positions]
+
+    def _array(self) -> Array:
+        return _shown(self.tolist())
+
+    def parts(self) -> tuple[dict[str, Any], Buffers]:
+        return pack(self.tolist()).parts()
+
+
+def _shown(values: list[Any]) -> Array:
+    # Values of one type, in a slice of a mixed column, look like such.
+    column = _pack_alike(values)
+    return objects(values) if column is None else column.to_array()
+
+
+class RangeColumn(DeferredColumn):
     """Python integers in even steps, of which none is kept."""
 
     def __init__(self, start: int, step: int, n: int) -> None:
@@ -103,48 +126,22 @@ class RangeColumn(Column):
         part = self.values[start:stop]
         return RangeColumn(part.start, part.step, len(part))
 
-    def take(self, positions: Array) -> Column:
-        return self.materialised(np.asarray(positions, np.intp))
+    def _take(self, positions: Array) -> Column:
+        r = self.values
+        if not r or not all(-(2**63) <= number < 2**63 for number in (r[0], r[-1], r.step)):
+            return pack([r[i] for i in positions.tolist()])
+        return TypedColumn(r.start + r.step * (positions % len(r)), "int")
 
-    def materialised(self, positions: Array | None = None) -> Column:
-        """The same integers, one by one."""
-        if not self._fits or abs(self.values.step) >= 2**63:
-            chosen = range(len(self)) if positions is None else positions.tolist()
-            return pack([self.values[i] for i in chosen], live=True)
-        if positions is None:
-            positions = np.arange(len(self), dtype=np.int64)
-        positions = np.where(positions < 0, positions + len(self), positions).astype(np.int64)
-        return TypedColumn(self.values.start + positions * (self.values.step if len(self) > 1 else 0), "int")
+    def whole(self) -> Column:
+        return self._take(np.arange(len(self)))
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        return TypedColumn(np.empty(0, np.int64), "int").signature if self._fits else ("object",)
-
-    @property
-    def _fits(self) -> bool:
-        ends = self.values[:1], self.values[-1:]
-        return all(-(2**63) <= end < 2**63 for part in ends for end in part)
-
-    def tolist(self) -> list[Any]:
-        return list(self.values)
-
-    def _array(self) -> Array:
-        return self.materialised().to_array()
-
-    @property
-    def nbytes(self) -> int:
-        return 0
+        return pack([*self.values[:1], *self.values[-1:]]).signature
 
     def parts(self) -> tuple[dict[str, Any], Buffers]:
-        # As text: JSON elsewhere may round integers beyond 2**53.
-        start, step = str(self.values.start), str(self.values.step)
-        return {"column": "range", "start": start, "step": step, "n": len(self)}, []
-
-    def keys(self) -> Array | list[bytes]:
-        return self.materialised().keys()
-
-    def element_digests(self) -> Array:
-        return self.materialised().element_digests()
+        meta = {"column": "range", "start": str(self.values.start), "step": str(self.values.step)}
+        return {**meta, "n": len(self)}, []
 
 
 def pack(values: Sequence[Any], *, live: bool = False) -> Column:
@@ -153,7 +150,7 @@ def pack(values: Sequence[Any], *, live: bool = False) -> Column:
     Parameters
     ----------
     live
-        Keep values that cannot be stored as they are; the column then has no `parts`.
+        Keep values that cannot be stored as they are, by reference; the column then has no `parts`.
 
     Raises
     ------
@@ -167,26 +164,65 @@ def pack(values: Sequence[Any], *, live: bool = False) -> Column:
     >>> pack([1, 2.5]).tolist()
     [1, 2.5]
     """
+    column = _pack_alike(values)
+    if column is not None:
+        return column
+    try:
+        return ObjectColumn.encode(values)
+    except Unstorable:
+        if not live:
+            raise
+        return kept(values)
+
+
+def kept(values: Iterable[Any]) -> SequenceColumn:
+    """Values of which some cannot be stored: these stay by reference, of others each reader has a copy."""
+    found: list[Any] = []
+    for position, value in enumerate(values):
+        try:
+            found.append(ObjectColumn.encode([value]))
+        except Unstorable as error:
+            if isinstance(value, GeneratorType):  # the first to read it would use it up
+                raise Unstorable(position, error.reason) from error
+            found.append(value)
+    return SequenceColumn(_Kept(found))
+
+
+class _Kept:
+    def __init__(self, found: list[Any]) -> None:
+        self.found = found
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, position: int) -> Any:
+        found = self.found[position]
+        return found.tolist()[0] if isinstance(found, ObjectColumn) else found
+
+
+def _pack_alike(values: Sequence[Any]) -> Column | None:
+    """The column of values that all have one type, which arrays or text can hold; None for others."""
     types = set(map(type, values))
-    if len(types) != 1:
-        return ObjectColumn.encode(values, live) if types else TypedColumn(np.empty(0), "float")
+    if not types:
+        return TypedColumn(np.empty(0), "float")
+    if len(types) > 1:
+        return None
     (kind,) = types
     if kind in _PYTHON:
         name, dtype = _PYTHON[kind]
         try:
             return TypedColumn(np.array(values, dtype), name)
         except OverflowError:
-            return ObjectColumn.encode(values)
+            return None
     if kind is str:
         return TextColumn(*join([value.encode("utf-8", "surrogatepass") for value in values]), text=True)
     if kind is bytes:
         return TextColumn(*join(values), text=False)
     if kind is type(None):
         return TypedColumn(np.empty((len(values), 0), np.uint8), "none")
-    column = None
     if kind is np.ndarray or (issubclass(kind, np.generic) and kind.__module__ == "numpy"):
-        column = _pack_numpy(values, kind)
-    return ObjectColumn.encode(values, live) if column is None else column
+        return _pack_numpy(values, kind)
+    return None
 
 
 def native(dtype: np.dtype[Any]) -> bool:

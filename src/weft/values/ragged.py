@@ -38,8 +38,7 @@ class RowsColumn(Column):
         low, high = (int(offsets[0]), int(offsets[-1])) if len(offsets) else (0, 0)
         return RowsColumn(self.cells[low:high], offsets - low if len(offsets) else np.zeros(1, np.int64))
 
-    def take(self, positions: Array) -> Column:
-        """Some rows, in any order."""
+    def _take(self, positions: Array) -> Column:
         lengths = self.lengths[positions]
         offsets = np.cumsum([0, *lengths.tolist()])
         flat = np.repeat(self.offsets[positions] - offsets[:-1], lengths) + np.arange(offsets[-1])

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from weft.values.columns_kinds import Array, Column, TypedColumn
+from weft.values.columns_kinds import Array, Column, DeferredColumn, TypedColumn
 from weft.values.content import digest
 from weft.values.content_arrays import canonical_rows
-from weft.values.packing import RangeColumn, pack
+from weft.values.packing import pack
 
 WIDTH = 16
 
@@ -22,8 +22,8 @@ def traced(column: Column) -> Array:
     A number is its own bytes behind a hash of its type, 10 ns each; anything else is hashed. A value that has
     no digest, as only memory can hold one, is never seen to change.
     """
-    if isinstance(column, RangeColumn):
-        column = column.materialised()
+    if isinstance(column, DeferredColumn):
+        column = column.whole()
     rows = np.zeros((len(column), WIDTH), np.uint8)
     if isinstance(column, TypedColumn) and _is_number(column):
         tag = hashlib.blake2b(repr(column.signature).encode(), digest_size=8).digest()
