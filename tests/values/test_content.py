@@ -511,6 +511,14 @@ def test_damage_is_reported(data: bytes) -> None:
         decode(data)
 
 
+def test_bytes_that_would_overflow_the_stack_are_reported() -> None:
+    data = msgpack.packb(None)
+    for _ in range(10_000):
+        data = msgpack.packb(msgpack.ExtType(13, data))
+    with pytest.raises(CorruptResult, match="nested deeper"):
+        decode(data, trust=False)
+
+
 def test_an_unknown_kind_is_reported() -> None:
     with pytest.raises(StoreError, match="newer weft"):
         decode(msgpack.packb(msgpack.ExtType(120, b"\x90")))

@@ -167,11 +167,17 @@ class _Decoder:
 
     def __init__(self, trust: bool) -> None:
         self.trust = trust
+        self.depth = 0
 
     def unpack(self, data: bytes | memoryview) -> Any:
-        return msgpack.unpackb(
+        self.depth += 1
+        if self.depth > 2 * _DEEPEST_EXTENSION:
+            raise CorruptResult("a value is nested deeper than weft ever writes one")
+        value = msgpack.unpackb(
             data, ext_hook=self.extension, strict_map_key=False, unicode_errors="surrogatepass"
         )
+        self.depth -= 1
+        return value
 
     def unpickle(self, data: bytes | memoryview) -> Any:
         if not self.trust:
