@@ -9,6 +9,7 @@ tears fails its checksum, which is a miss. So any number of processes may read, 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import secrets
@@ -16,7 +17,6 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from weft.errors import CorruptResult, StoreError
 from weft.model.resources import memory_of
@@ -33,7 +33,7 @@ SWEPT = 50  # the cache is looked through about once for every fiftieth of its l
 KEPT = 0.8  # of the limit, when the oldest had to go
 TOUCHED = 3600.0  # seconds: a use is noted at most so often
 FORGOTTEN = 24 * 3600.0  # seconds after which an unfinished file is one that a killed process left
-_KEY = re.compile(r"([0-9a-f]{2})[0-9a-f]{30}\.weft")
+_ENTRY = re.compile(r"[0-9a-f]{32}\.weft")
 
 
 @dataclass(frozen=True)
@@ -151,26 +151,22 @@ class Cache:
         FileSystem(shared=True).make_dirs(path)
 
     def _write(self, path: str, data: bytes) -> None:
-        files = FileSystem()
-        for _ in range(10):  # who clears the cache removes empty folders
-            with contextlib.suppress(FileNotFoundError):
-                return files.replace(path, data)
-            with contextlib.suppress(FileNotFoundError):
-                self._make(os.path.dirname(path))
-        files.replace(path, data)
+        try:
+            FileSystem().replace(path, data)
+        except FileNotFoundError:
+            self._make(os.path.dirname(path))
+            FileSystem().replace(path, data)
 
     def files(self) -> Iterator[File]:
         """The files that weft wrote here, unfinished ones too; nothing else."""
-        for step in _listed(f"{self.folder}/{FORMAT}"):
-            for part in _listed(step.path):
-                for file in _listed(part.path):
-                    found = _KEY.fullmatch(file.name)
-                    if not file.name.startswith(TEMPORARY) and (found is None or found[1] != part.name):
-                        continue
-                    with contextlib.suppress(OSError):
-                        status = file.stat(follow_symlinks=False)
-                        size = _on_disk(status.st_size)
-                        yield File(file.path, step.name, size, status.st_mtime, found is not None)
+        root = f"{self.folder}/{FORMAT}"
+        for place in glob.iglob("*/??/*", root_dir=root, include_hidden=True):
+            step, part, name = place.split("/")
+            whole = name.startswith(part) and _ENTRY.fullmatch(name) is not None
+            if whole or name.startswith(TEMPORARY):
+                with contextlib.suppress(OSError):
+                    status = os.stat(f"{root}/{place}", follow_symlinks=False)
+                    yield File(f"{root}/{place}", step, _on_disk(status.st_size), status.st_mtime, whole)
 
     def sweep(self) -> None:
         """Remove what killed processes left, and the entries used longest ago if there are too many."""
@@ -192,16 +188,14 @@ class Cache:
 
     def clear(self, step: str | None = None, older_than: float = 0.0) -> list[File]:
         """Remove entries and return them: those of a step, those not used for some seconds."""
-        before = time.time() - older_than
         wanted = None if step is None else safe_name(step)
-        found = [f for f in self.files() if wanted in (None, f.step) and (not older_than or f.used < before)]
-        # An unfinished file may be one that is being written.
-        found = [f for f in found if f.whole or time.time() - f.used > FORGOTTEN]
-        for file in found:
-            _remove(file)
-        for folder in (f.path for s in _listed(f"{self.folder}/{FORMAT}") for f in [*_listed(s.path), s]):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
+        found = []
+        for file in self.files():
+            # An unfinished file may be one that is being written.
+            limit = older_than if file.whole else max(older_than, FORGOTTEN)
+            if wanted in (None, file.step) and max(time.time() - file.used, 0) >= limit:
+                _remove(file)
+                found.append(file)
         return [file for file in found if file.whole]
 
 
@@ -218,14 +212,6 @@ def _entry(path: str, key: str, size: int) -> Entry:
 
 def _on_disk(size: int) -> int:
     return -(-max(size, 1) // PAGE) * PAGE
-
-
-def _listed(path: str) -> list[os.DirEntry[Any]]:
-    try:
-        with os.scandir(path) as found:
-            return list(found)
-    except OSError:
-        return []
 
 
 def _remove(file: File) -> None:

@@ -104,12 +104,7 @@ class FilesStore:
         FileNotFoundError
             If it was superseded and removed since it was listed.
         """
-        return self._commit(
-            frames.open_frame(self.fs, f"{self._folder(step, identity)}/{name}{SUFFIX}"), name
-        )
-
-    @staticmethod
-    def _commit(frame: frames.Frame, name: str) -> Commit:
+        frame = frames.open_frame(self.fs, f"{self._folder(step, identity)}/{name}{SUFFIX}")
         header = {key: frame.header[key] for key in _HEADER if key in frame.header}
         for key in ("done", "failed"):
             header[key] = tuple(tuple(pair) for pair in header[key])
@@ -134,19 +129,18 @@ class FilesStore:
 
     def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
         """What each done element read whole, as digests; None if nothing was."""
-        frame = frames.open_frame(self.fs, self.path(commit))
-        if "digests" not in frame.header:
-            return None
-        data = frames.read(self.fs, frame, [frame.header["digests"]])[0]
-        return np.frombuffer(data, np.uint8).reshape(-1, 16)
+        data = self._buffer(commit, "digests")
+        return None if data is None else np.frombuffer(data, np.uint8).reshape(-1, 16)
 
     def failures(self, commit: Commit) -> list[Failure]:
         """Why the failed elements of a commit failed."""
+        data = self._buffer(commit, "failures")
+        return [] if data is None else [Failure(**record) for record in msgpack.unpackb(data)]
+
+    def _buffer(self, commit: Commit, name: str) -> memoryview | None:
         frame = frames.open_frame(self.fs, self.path(commit))
-        if "failures" not in frame.header:
-            return []
-        data = frames.read(self.fs, frame, [frame.header["failures"]])[0]
-        return [Failure(**record) for record in msgpack.unpackb(data)]
+        number = frame.header.get(name)
+        return None if number is None else frames.read(self.fs, frame, [number])[0]
 
     def grid(self, step: str, identity: str) -> tuple[int, ...] | None:
         """The block shape recorded for a step's identity."""

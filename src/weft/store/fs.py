@@ -154,9 +154,7 @@ class FileSystem:
         lets it be, and the error is raised again.
         """
         target = os.fspath(path)
-        temporary = _temporary(target)
-        size = self._fill(temporary, chunks)
-        self._rename(temporary, target, size)
+        self._place(target, chunks, durable=True)
         self.disk.sync_dir(_folder(target))
 
     def create_exclusive(self, path: StrPath, data: Bytes) -> bool:
@@ -183,10 +181,7 @@ class FileSystem:
 
     def replace(self, path: StrPath, data: Bytes) -> None:
         """Put new content in place of old, whole but not durable: for heartbeats, never for results."""
-        target = os.fspath(path)
-        temporary = _temporary(target)
-        size = self._fill(temporary, (data,), durable=False)
-        self._rename(temporary, target, size)
+        self._place(os.fspath(path), (data,), durable=False)
 
     def append(self, path: StrPath, data: Bytes) -> None:
         """Add to the end of a file, making it if needed; not durable, and a reader may see a part."""
@@ -331,7 +326,9 @@ class FileSystem:
             return False
         return True
 
-    def _rename(self, temporary: str, target: str, size: int) -> None:
+    def _place(self, target: str, chunks: Iterable[Bytes], durable: bool) -> None:
+        temporary = _temporary(target)
+        size = self._fill(temporary, chunks, durable)
         try:
             self.disk.rename(temporary, target)
         except OSError:

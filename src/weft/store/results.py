@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from weft.errors import CorruptResult
 from weft.plan.blocks import Block, Grid, Positions
-from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
+from weft.store.commits import DONE, BlockState, Commit
+from weft.store.files import FilesStore
+from weft.store.memory import MemoryStore
 from weft.store.record import Reset
 from weft.values.columns import Column, RowsColumn, arranged
 
 CACHE_BYTES = 256 << 20
 KEPT_STATES = 128
 
-
-class CommitStore(Protocol):
-    """What keeps commits: `MemoryStore`, `FilesStore`."""
-
-    durable: ClassVar[bool]
-
-    def commit(self, commit: Commit, payload: Payload) -> Commit: ...
-    def prepare(self, identities: Iterable[tuple[str, str]]) -> None: ...
-    def names(self, step: str, identity: str) -> list[str]: ...
-    def settle(self, step: str, identity: str) -> None: ...
-    def header(self, step: str, identity: str, name: str) -> Commit: ...
-    def columns(self, commit: Commit, outputs: Any) -> list[Column]: ...
-    def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None: ...
-    def failures(self, commit: Commit) -> list[Failure]: ...
-    def grid(self, step: str, identity: str) -> tuple[int, ...] | None: ...
-    def set_grid(self, step: str, identity: str, block: Block) -> tuple[int, ...]: ...
-    def set_aside(self, commit: Commit) -> None: ...
+CommitStore = FilesStore | MemoryStore
 
 
 class ColumnCache:
@@ -199,18 +185,14 @@ class Results:
         cache
             What keeps the columns that were read, instead of this object.
         """
-        number, local = (
-            grid.locate(positions) if positions else (np.zeros(1, np.int64), np.zeros(1, np.int64))
-        )
-        if not positions and cell is not None:
-            number, local = np.zeros(len(cell), np.int64), np.zeros(len(cell), np.int64)
+        if positions:
+            number, local = grid.locate(positions)
+        else:
+            number = local = np.zeros(1 if cell is None else len(cell), np.int64)
         pieces: list[Column] = []
         order: list[Positions] = []
-        blocks = (
-            np.unique(number) if (len(number) and number[0] != number[-1]) or len(number) > 1 else number[:1]
-        )
-        for block in blocks.tolist():
-            which = np.flatnonzero(number == block) if len(blocks) > 1 else np.arange(len(number))
+        for block in np.unique(number).tolist():
+            which = np.flatnonzero(number == block)
             state = self.state(grid, grid.at(block))
             for commit, places, part in state.sources(local[which]):
                 column = (cache or self.cache).get(self.store, commit, output)

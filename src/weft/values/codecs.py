@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from weft.errors import StoreError
 
@@ -41,15 +41,12 @@ class Codec:
             with _temporary() as folder:
                 path = os.path.join(folder, "value" + self.extension)
                 self.save(value, path)
-                with builtins.open(path, "rb") as file:
-                    return file.read()
-        if self.binary:
-            buffer = io.BytesIO()
-            self.save(value, buffer)
-            return buffer.getvalue()
-        text = io.StringIO(newline="")
-        self.save(value, text)
-        return text.getvalue().encode("utf-8", "surrogatepass")
+                with builtins.open(path, "rb") as written:
+                    return written.read()
+        data = io.BytesIO()
+        file = self._file(data)  # held, for the text file closes `data` when it goes
+        self.save(value, file)
+        return data.getvalue()
 
     def restore(self, data: bytes) -> Any:
         """The value that `load` reads from these bytes."""
@@ -59,9 +56,12 @@ class Codec:
                 with builtins.open(path, "wb") as file:
                     file.write(data)
                 return self.load(path)
+        return self.load(self._file(io.BytesIO(data)))
+
+    def _file(self, data: io.BytesIO) -> IO[Any]:
         if self.binary:
-            return self.load(io.BytesIO(data))
-        return self.load(io.StringIO(data.decode("utf-8", "surrogatepass"), newline=""))
+            return data
+        return io.TextIOWrapper(data, "utf-8", "surrogatepass", newline="", write_through=True)
 
 
 _BY_NAME: dict[str, Codec] = {}

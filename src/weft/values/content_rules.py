@@ -193,11 +193,7 @@ def _reduce_class(kind: type) -> list[Any]:
     return [kind.__module__, kind.__qualname__]
 
 
-def _restore_class(parts: list[Any]) -> type:
-    return resolve(parts[0], parts[1], True)
-
-
-rule(CLASS, "builtins.type", _reduce_class, _restore_class)
+rule(CLASS, "builtins.type", _reduce_class, lambda p: resolve(p[0], p[1], True))
 
 
 # Dataclasses with slots that are frozen get these two from the standard library: they change nothing.
@@ -205,10 +201,15 @@ _PLAIN_GETSTATE = (getattr(object, "__getstate__", None), getattr(dataclasses, "
 _MISSING = object()
 
 
+def _plainly(kind: Any) -> bool:
+    """Whether its values are made by name and parts, with no way of their own for pickle."""
+    own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
+    return not own_way and _nameable(kind)
+
+
 def _reduce_dataclass(value: Any) -> list[Any]:
     kind: Any = type(value)
-    own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
-    if own_way or getattr(kind, "__getstate__", None) not in _PLAIN_GETSTATE or not _nameable(kind):
+    if not _plainly(kind) or getattr(kind, "__getstate__", None) not in _PLAIN_GETSTATE:
         raise NoRule
     try:
         object.__new__(kind)
@@ -251,9 +252,8 @@ def _restore_enum(parts: list[Any]) -> Any:
 
 
 def _reduce_namedtuple(value: Any) -> list[Any]:
-    kind: Any = type(value)
-    own_way = kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
-    if own_way or getattr(value, "__dict__", None) or not _nameable(kind):
+    kind = type(value)
+    if not _plainly(kind) or getattr(value, "__dict__", None):
         raise NoRule
     return [kind, *tuple.__iter__(value)]
 

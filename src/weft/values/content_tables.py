@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,8 @@ def _restore_frame(parts: list[Any]) -> Any:
     return frame
 
 
-def _rule(code: int, names: str, reduce: Any, restore: Any) -> None:
-    """Register under the public name (pandas 3) and under the modules of pandas 2."""
-    rule(code, names, reduce, restore, leaf=False)
+# Each under its public name (pandas 3) and the module that has it in pandas 2.
+_rule = partial(rule, leaf=False)
 
 
 _rule(
