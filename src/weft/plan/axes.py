@@ -115,7 +115,7 @@ def match(old: Sequence[Column], new: Sequence[Column]) -> tuple[Positions | Non
         Logical positions that are not among the old ones, in storage order.
     """
     n_old, n_new = len(old[0]), len(new[0])
-    if n_old <= n_new and all(_equal(a, b[:n_old]) for a, b in zip(old, new, strict=True)):
+    if not n_old or (n_old <= n_new and all(_equal(a, b[:n_old]) for a, b in zip(old, new, strict=True))):
         return None, np.arange(n_old, n_new)
     places: dict[Any, int] = {}
     for position, key in enumerate(_counted(old)):

@@ -60,10 +60,6 @@ class ObjectColumn(BlobColumn):
                 raise Unstorable(position, str(error)) from error
         return cls(*join(pieces))
 
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        return ("object",)
-
     def tolist(self) -> list[Any]:
         return [content.decode(piece, trust=self.trust) for piece in self.pieces()]
 
@@ -92,10 +88,6 @@ class SequenceColumn(Column):
 
     def _take(self, positions: Array) -> Column:
         return SequenceColumn(self.source, np.asarray(self.positions, np.intp)[positions])
-
-    @property
-    def signature(self) -> tuple[Any, ...]:
-        return ("object",)
 
     def tolist(self) -> list[Any]:
         return [self.source[int(i)] for i in self.positions]

@@ -26,13 +26,14 @@ def traced(column: Column) -> Array:
     if isinstance(column, DeferredColumn):
         column = column.whole()
     rows = np.zeros((len(column), WIDTH), np.uint8)
-    if isinstance(column, TypedColumn) and _is_number(column):
+    data = column.data if isinstance(column, TypedColumn) else None
+    if data is not None and data.ndim == 1 and data.dtype.kind in "iuf" and data.dtype.itemsize <= 8:
         tag = hashlib.blake2b(repr(column.signature).encode(), digest_size=8).digest()
-        content = canonical_rows(column.data)
+        content = canonical_rows(data)
         rows[:, :8] = np.frombuffer(tag, np.uint8)
         rows[:, 8 : 8 + content.shape[1]] = content
         return rows
-    if isinstance(column, TypedColumn):
+    if data is not None:
         return column.element_digests()
     for row, value in zip(rows, column.tolist(), strict=True):
         row[:] = _one(value)
@@ -49,13 +50,6 @@ def joined(whole: Array, parts: Sequence[Array]) -> Array:
     for row, given in zip(found, together, strict=True):
         row[:] = np.frombuffer(short_hash(given.data), np.uint8)
     return found
-
-
-def _is_number(column: TypedColumn) -> bool:
-    data = column.data
-    return (
-        data.ndim == 1 and data.dtype.kind in "iuf" and data.dtype.itemsize <= 8 and data.dtype.names is None
-    )
 
 
 def _one(value: Any) -> Array:
