@@ -71,31 +71,25 @@ def concat(columns: Sequence[Column]) -> Column:
         rows = [column for column in columns if isinstance(column, RowsColumn)]
         lengths = np.concatenate([column.lengths for column in rows])
         return RowsColumn(concat([column.cells for column in rows]), np.cumsum([0, *lengths.tolist()]))
-    if all(column.signature == first.signature for column in columns):
-        if isinstance(first, TypedColumn):
-            arrays = [column.data for column in columns if isinstance(column, TypedColumn)]
-            dtype = max((array.dtype for array in arrays), key=lambda dtype: dtype.itemsize)
-            return TypedColumn(np.concatenate(arrays, dtype=dtype), first.kind)
-        if isinstance(first, TextColumn):
-            pieces = [
-                piece for column in columns if isinstance(column, TextColumn) for piece in column.pieces()
-            ]
-            return TextColumn(*join(pieces), text=first.text)
-    return _concat_objects(columns)
-
-
-def rows(cells: Sequence[Column]) -> RowsColumn:
-    """The column of rows, given the cells of each."""
-    return RowsColumn(concat(cells), np.cumsum([0, *(len(row) for row in cells)]))
-
-
-def _concat_objects(columns: Sequence[Column]) -> Column:
+    alike = all(column.signature == first.signature for column in columns)
+    if alike and isinstance(first, TypedColumn):
+        arrays = [column.data for column in columns if isinstance(column, TypedColumn)]
+        dtype = max((array.dtype for array in arrays), key=lambda dtype: dtype.itemsize)
+        return TypedColumn(np.concatenate(arrays, dtype=dtype), first.kind)
+    if alike and isinstance(first, TextColumn):
+        texts = [column for column in columns if isinstance(column, TextColumn)]
+        return TextColumn(*join([piece for text in texts for piece in text.pieces()]), text=first.text)
     try:
         parts = [c if isinstance(c, ObjectColumn) else ObjectColumn.encode(c.tolist()) for c in columns]
     except Unstorable:
         return kept(value for column in columns for value in column.tolist())
     pieces = [piece for part in parts for piece in part.pieces()]
     return ObjectColumn(*join(pieces), trust=all(part.trust for part in parts))
+
+
+def rows(cells: Sequence[Column]) -> RowsColumn:
+    """The column of rows, given the cells of each."""
+    return RowsColumn(concat(cells), np.cumsum([0, *(len(row) for row in cells)]))
 
 
 def arranged(pieces: Sequence[Column], order: Sequence[Array]) -> Column:

@@ -24,6 +24,7 @@ from weft.values.content_rules import (
     BY_CODE,
     CLASS,
     CODEC,
+    DEEPEST,
     PICKLE,
     CannotStore,
     NoRule,
@@ -39,14 +40,14 @@ from weft.values.content_rules import (
 _AWKWARD = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})
 _LOOKED_INTO = _AWKWARD | {list, dict}
 # Reading an extension within an extension takes 41 KB of the stack, which nothing guards.
-_DEEPEST, _DEEPEST_EXTENSION = 100, 24
+_DEEPEST_EXTENSION = 24
 # A byte that msgpack never writes: the rest is a pickle of all.
 _WHOLE = b"\xc1"
 
 
 def _plain(value: Any, encoder: _Encoder, depth: int = 0) -> Any:
     """The value, with extensions for what msgpack would mistake in its lists and dicts."""
-    if depth == _DEEPEST:
+    if depth == DEEPEST:
         raise TooDeep
     kind = type(value)
     if kind is list:

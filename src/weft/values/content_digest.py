@@ -19,6 +19,7 @@ from weft.values.content_rules import (
     CLASS,
     CODEC,
     DATACLASS,
+    DEEPEST,
     DICT,
     FILE,
     FROZENSET,
@@ -31,8 +32,6 @@ from weft.values.content_rules import (
     pickled,
     rule_of,
 )
-
-DEEPEST = 100  # each level takes three calls of the thousand that Python allows
 
 _CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
 INT, FLOAT, COMPLEX, TEXT, BYTES = b"i", b"f", b"c", b"s", b"b"

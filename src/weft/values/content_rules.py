@@ -19,10 +19,12 @@ import numpy as np
 from weft.errors import StoreError, UnsafePayload
 from weft.values.codecs import Codec
 
-# Not by a rule: what only code restores, a user's codec; list and dict, which only digests name.
+# Not by a rule: what only code restores, a user's codec; list and dict, which only digests name. 3 was once
+# used otherwise.
 PICKLE, CODEC, LIST, DICT = 1, 2, 4, 5
 CLASS, DATACLASS, ENUM, NAMEDTUPLE, FILE = 40, 41, 42, 43, 44
 SCALAR, ARRAY, OBJECTS = 52, 53, 54
+DEEPEST = 100  # lists in lists: each takes up to three of the thousand calls that Python lets be open
 
 
 class NoRule(Exception):
