@@ -85,11 +85,6 @@ class Commit:
         kind = "f" if self.failed and not self.done else "d"
         return replace(self, name=f"{where}.{self.epoch}{kind}.{secrets.token_hex(8)}")
 
-    @cached_property
-    def done_positions(self) -> Positions:
-        """Local positions of the done elements."""
-        return positions(self.done)
-
     @property
     def n_done(self) -> int:
         """Number of done elements."""
@@ -160,7 +155,7 @@ class BlockState:
         source = np.full(self.capacity, -1, np.int32)
         place = np.zeros(self.capacity, np.int64)
         for number, commit in enumerate(self.commits):
-            done = commit.done_positions
+            done = positions(commit.done)
             kept = self._counts(commit, done)
             done, order = done[kept], np.flatnonzero(kept)
             states[done], source[done], place[done] = DONE, number, order
