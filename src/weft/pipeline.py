@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONFIGURABLE = frozenset({
     "retries", "retry_delay", "timeout", "resources", "resources_scope", "elements_per_job",
-    "resources_variable", "parallelization_mode", "backend", "cache", "reuse",
+    "resources_variable", "parallelization_mode", "backend", "cache", "reuse", "codec", "store",
 })  # fmt: skip
 
 
@@ -140,7 +140,7 @@ class Pipeline:
         progress: bool | str = "auto",
         observers: Iterable[Callable[[Any], None]] = (),
         wait: bool = True,
-        store: str = "auto",
+        store: str | Mapping[str, str] = "auto",
         flush_seconds: float = 30.0,
         shared: bool = False,
         **backend_options: Any,
@@ -184,7 +184,7 @@ class Pipeline:
         wait
             ``False`` returns at once with a live run.
         store
-            ``"auto"``, ``"memory"`` or ``"files"``.
+            ``"auto"``, ``"memory"`` or ``"files"``, or these by step or output.
         flush_seconds
             Nothing finished stays uncommitted for longer.
         shared
@@ -230,7 +230,7 @@ class Pipeline:
         given = inspect.signature(Pipeline.run).bind(pipe, inputs, **options)
         given.apply_defaults()
         o = given.arguments
-        check_store(o["store"], o["run_dir"])
+        check_store(o["store"], o["run_dir"], self.graph)
         names = ("backend", "n_jobs", "outputs", "indices", "on_error", "block_size", "backend_options")
         checked = Options(**{name: o[name] for name in names} | {"indices": o["indices"] or {}})
         seed = checked_seed(o["seed"])

@@ -59,7 +59,7 @@ def check_run(options: Node, graph: Graph) -> None:
     check_keys(options, known, others=True)
     with options.located():
         Options(**{n: v for n, v in said.items() if n in ("n_jobs", "on_error", "block_size")})
-        check_store(said.get("store", "auto"), said.get("run_dir"))
+        check_store(said.get("store", "auto"), said.get("run_dir"), graph)
         check_choice(said.get("on_change", "error"))
         forced_steps(graph, said.get("force"))
     backend, there = options.at("backend"), [*graph.steps, *graph.producer]

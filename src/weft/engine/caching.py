@@ -178,6 +178,10 @@ class _Remembered:
         return values
 
     def _keep(self, key: str, values: tuple[Any, ...], seconds: float) -> None:
-        columns = [part.column if self.step.opened else pack([part]) for part in values]
+        codecs = self.step.codecs
+        columns = [
+            part.column if self.step.opened else pack([part], codec=codecs.get(output))
+            for output, part in zip(self.step.outputs, values, strict=True)
+        ]
         shapes = [part.shape if self.step.opened else () for part in values]
         self.cache.put(self.step.name, key, Entry(columns, shapes, seconds))

@@ -15,7 +15,7 @@ from weft.engine.failures import brief
 from weft.errors import ShapeError
 from weft.model.classes import reused
 from weft.model.step import Step
-from weft.values.columns import Column, nested
+from weft.values.columns import Column, nested, pack
 
 # Values of these types cannot change after they were returned, so they need not be copied at once.
 IMMUTABLE = frozenset(
@@ -118,7 +118,8 @@ def _cells(step: Step, output: str, value: Any) -> Cells:
             )
         value = list(value)
     column, shape = nested(value, len(step.opened))
-    return Cells(column, tuple(shape))
+    codec = step.codecs.get(output)
+    return Cells(column if codec is None else pack(column.tolist(), codec=codec), tuple(shape))
 
 
 def _fit(step: Step, output: str, shape: tuple[int, ...], lengths: list[int | None]) -> None:

@@ -113,6 +113,9 @@ class Lane:
         self.columns = [_iterator(source, 0) for source in self.sources]
         self.from_lanes = [s for s in self.sources if hasattr(s, "lane")]
         self.wide = len(self.step.outputs) > 1
+        self.codecs = self.step.codecs
+        self.settled = SETTLED if not self.codecs else frozenset({Hole, Cells})
+        self.plain = not self.codecs
 
     def begin(self) -> None:
         """Start a chunk: what later lanes of the chain see is what is made from now on."""
@@ -218,11 +221,11 @@ class Lane:
         self.fresh += fresh
         if self.storing:
             return
-        self.mutable = not types <= SETTLED
+        self.mutable = not types <= self.settled
         if not self.mutable:
             return
         for position, value in enumerate(fresh, low):
-            if type(value) in SETTLED:
+            if type(value) in self.settled:
                 continue
             try:
                 self.results[position] = self._held(value)
@@ -238,7 +241,7 @@ class Lane:
 
         def storing(*args: Any) -> Any:
             value = call(*args)
-            return value if type(value) in SETTLED else held(value)
+            return value if type(value) in self.settled else held(value)
 
         self.call, self.storing, self.mutable = storing, True, False
 
@@ -248,13 +251,13 @@ class Lane:
         return tuple(self._one(name, part) for name, part in zip(self.step.outputs, value, strict=True))
 
     def _one(self, output: str, value: Any) -> Any:
-        kind = type(value)
-        if kind in IMMUTABLE or kind is Cells:
+        kind, codec = type(value), self.codecs.get(output)
+        if kind is Cells or (kind in IMMUTABLE and codec is None):
             return value
-        if kind is np.ndarray and not value.dtype.hasobject:
+        if kind is np.ndarray and not value.dtype.hasobject and codec is None:
             return value.copy()
         try:
-            return Held(pack([value], live=self.live))
+            return Held(pack([value], live=self.live, codec=codec))
         except Unstorable as error:
             raise Unstorable(
                 0, f"the result {output!r} of step {self.step.name!r} cannot be stored ({error.reason})"

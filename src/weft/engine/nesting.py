@@ -154,6 +154,7 @@ def nested_step(
         "name": name, "renames": {a: n for a, n in function.names.items() if a != n},
         "ignore": tuple(n for n in function.names.values() if _ignored(inside, n)),
         "retries": max(step.retries for step in inside), "cache": all(step.cache for step in inside),
+        "codec": {n: c.name for step in inside for n, c in step.codecs.items() if n in wanted},
     }  # fmt: skip
 
 

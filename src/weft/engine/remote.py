@@ -17,6 +17,7 @@ from weft.engine.jobs import Job, Report
 from weft.errors import RunMismatch, StoreError
 from weft.plan.axes import Axis
 from weft.study.study import Study
+from weft.values.codecs import adopt, registered
 
 KEPT_STUDIES = 4
 
@@ -56,7 +57,10 @@ def bundle(study: Study) -> bytes:
 
     inputs = {n: replace(v, column=None, value=None) for n, v in study.inputs.items()}
     data: bytes = cloudpickle.dumps(
-        (list(study.graph.order), inputs, study.axes, study.records, study.name, study.seed, study.epoch)
+        (
+            (list(study.graph.order), inputs, study.axes, study.records, study.name, study.seed, study.epoch),
+            registered(),
+        )
     )
     return data
 
@@ -74,7 +78,9 @@ def _study(place: Place) -> Study:
             study = load_study(place.path, current(), place.number, code=place.code)
             check_code(study)
         else:
-            steps, inputs, axes, records, name, seed, epoch = pickle.loads(place.bundle)
+            sent, codecs = pickle.loads(place.bundle)
+            adopt(codecs, worker=True)
+            steps, inputs, axes, records, name, seed, epoch = sent
             study = Study(Graph(steps), inputs, axes, records, Courier(), name, seed, epoch)
         while len(_studies) >= KEPT_STUDIES:
             _studies.pop(next(iter(_studies)))

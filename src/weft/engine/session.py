@@ -78,17 +78,26 @@ def checked_seed(seed: Any) -> int | None:
     return None if seed is None else int(seed)
 
 
-def check_store(store: Any, run_dir: Any) -> None:
-    """Refuse a store that is unknown, or that does not go with the run directory or its absence."""
+def check_store(store: Any, run_dir: Any, graph: Graph) -> None:
+    """Refuse a store that is unknown, or that does not go with the run directory or its absence.
+
+    `store` is for all steps, or a mapping by step or output, ``""`` being the others; a step's own wins.
+    """
     known = ("auto", "memory", "files")
-    if store not in known:
-        raise InvalidInput(
-            f"store is one of {', '.join(map(repr, known))}, got {store!r}.{nearest(str(store), known)}"
-        )
-    if store == "files" and run_dir is None:
-        raise InvalidInput("store='files' needs a run_dir to keep them in.")
-    if store == "memory" and run_dir is not None:
-        raise InvalidInput("store='memory' keeps nothing in a run_dir: give one or the other.")
+    given = dict(store) if isinstance(store, Mapping) else {"": store}
+    there = [*graph.steps, *graph.producer]
+    for name in given:
+        if name and name not in there:
+            raise InvalidInput(f"store names {name!r}, no step or output.{nearest(name, there)}")
+    for one in (*given.values(), *(step.store for step in graph.order if step.store is not None)):
+        if one not in known:
+            raise InvalidInput(
+                f"store is one of {', '.join(map(repr, known))}, got {one!r}.{nearest(str(one), known)}"
+            )
+        if one == "files" and run_dir is None:
+            raise InvalidInput("store='files' needs a run_dir to keep them in.")
+        if one == "memory" and run_dir is not None:
+            raise InvalidInput("store='memory' keeps nothing in a run_dir: give one or the other.")
 
 
 def wanted_steps(graph: Graph, options: Options) -> frozenset[str] | None:

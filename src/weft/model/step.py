@@ -17,10 +17,15 @@ from weft.model.expansion import names_in
 from weft.model.iterations import Alias, Iterations
 from weft.model.mapspec import ArraySpec, MapSpec
 from weft.model.resources import Resources
+from weft.values.codecs import Codec, codecs_of
 
 REQUIRED = inspect.Parameter.empty
 INJECTED = {"numpy.random._generator.Generator": "rng", "weft.engine.context.Context": "ctx"}
 INJECTED |= {"weft.model.resources.Resources": "res"}
+CHOICES = {
+    "resources_scope": ("auto", "element", "map"),
+    "parallelization_mode": ("external", "internal"),
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -98,6 +103,9 @@ class Step:
         Further attempts after an element's own failures; seconds between them; seconds one may take.
     resources, resources_scope, elements_per_job, resources_variable, parallelization_mode
         What an element or a job needs, see `Resources`.
+    codec, store
+        The name of a registered codec in which outputs are kept, whatever their type, or such names by
+        output; the store that keeps them, where it is not that of the run. See `register_codec`.
     loops, aliases, reads, coarse
         What a `weft.Loop` around the step, or a `weft.Reduction` in it, means for it; made by the pipeline.
 
@@ -136,6 +144,8 @@ class Step:
     resources_variable: str | None = None
     parallelization_mode: str = "external"
     backend: Any = None
+    codec: Any = None
+    store: str | None = None
     loops: tuple[Iterations, ...] = ()
     aliases: tuple[Alias, ...] = ()
     reads: tuple[tuple[str, str], ...] = ()
@@ -170,15 +180,15 @@ class Step:
             raise InvalidInput(f"step {self.name!r}: retries is a whole number ≥ 0, got {self.retries!r}.")
         if self.retry_delay < 0 or (self.timeout is not None and self.timeout <= 0):
             raise InvalidInput(f"step {self.name!r}: retry_delay and timeout are positive seconds.")
-        if self.resources_scope not in ("auto", "element", "map"):
-            raise InvalidInput(
-                f"step {self.name!r}: resources_scope is 'auto', 'element' or 'map', got "
-                f"{self.resources_scope!r}."
-            )
-        if self.parallelization_mode not in ("external", "internal"):
-            raise InvalidInput(f"step {self.name!r}: parallelization_mode is 'external' or 'internal'.")
+        for option, known in CHOICES.items():
+            if getattr(self, option) not in known:
+                raise InvalidInput(
+                    f"step {self.name!r}: {option} is one of {', '.join(map(repr, known))}, got "
+                    f"{getattr(self, option)!r}."
+                )
         if self.resources is not None and not callable(self.resources):
             Resources.from_any(self.resources)
+        _ = self.codecs
 
     def _check_cache(self) -> None:
         if not self.cache:
@@ -285,6 +295,12 @@ class Step:
     def hidden(self) -> tuple[str, ...]:
         """Axes that it runs along though it may have no argument for them: of its loops, and of runs."""
         return (*(loop.name for loop in self.loops), *((self.coarse.axis,) if self.coarse else ()))
+
+    @property
+    def codecs(self) -> dict[str, Codec]:
+        """The codecs that outputs are kept in, of those that do not go by their type."""
+        names = dict(zip(self.outputs_as_given, self.outputs, strict=True))
+        return codecs_of(self.codec, names, f"step {self.name!r}")
 
     def input_spec(self, name: str) -> ArraySpec | None:
         """How the mapspec takes input `name`; None if it takes it whole."""

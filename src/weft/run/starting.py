@@ -16,11 +16,11 @@ from weft.study.opening import absolute, memory_study, open_study
 
 
 def start(
-    pipeline: Any, inputs: Any, options: Options, *, run_dir: str | os.PathLike[str] | None, store: str,
+    pipeline: Any, inputs: Any, options: Options, *, run_dir: str | os.PathLike[str] | None, store: Any,
     seed: int | None, on_change: str, force: Any, shared: bool, progress: bool | str, wait: bool,
 ) -> Run:  # fmt: skip
     """Run a pipeline; see `Pipeline.run`."""
-    check_store(store, run_dir)
+    check_store(store, run_dir, pipeline.graph)
     graph, name, seed = pipeline.graph, pipeline.name, checked_seed(seed)
     if run_dir is None:
         compare.check_choice(on_change)

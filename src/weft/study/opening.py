@@ -28,6 +28,7 @@ from weft.study.growth import column_digest, grown
 from weft.study.resolve import axes_of, inputs_of
 from weft.study.study import Input, RecordedInput, Study
 from weft.study.whole import check_packages
+from weft.values.codecs import adopt, registered
 from weft.values.content import digest, digest_bytes
 
 
@@ -252,7 +253,7 @@ def keep_code(directory: RunDirectory, graph: Graph) -> str:
     import cloudpickle
 
     try:
-        data = cloudpickle.dumps(list(graph.order))
+        data = cloudpickle.dumps((list(graph.order), registered()))
     except Exception as error:
         raise InvalidInput(
             f"The steps cannot be pickled, so neither kept nor sent to other processes: {error}. Functions "
@@ -263,7 +264,7 @@ def keep_code(directory: RunDirectory, graph: Graph) -> str:
     return name
 
 
-def load_code(directory: RunDirectory, name: str) -> list[Step]:
+def load_code(directory: RunDirectory, name: str, worker: bool = False) -> list[Step]:
     """The steps as they were recorded; functions of importable modules as those modules are now.
 
     Raises
@@ -274,12 +275,17 @@ def load_code(directory: RunDirectory, name: str) -> list[Step]:
     import pickle
 
     try:
-        steps: list[Step] = pickle.loads(directory.code(name))
+        recorded = pickle.loads(directory.code(name))
     except Exception as error:
         raise StoreError(
             f"The recorded functions of {directory.path} cannot be loaded here: {error!r}. Make their module "
             "importable (on the command line: go to its folder), or pass pipeline= (--from FILE.py:PIPE)."
         ) from error
+    if isinstance(recorded, list):  # before there were codecs
+        return recorded
+    steps: list[Step]
+    steps, codecs = recorded
+    adopt(codecs, worker)
     return steps
 
 
@@ -340,7 +346,7 @@ def load_study(
     change = directory.change(number)
     if change is None:
         raise StoreError(f"{path} holds a run that was never started: run it once more.")
-    graph = Graph(load_code(directory, code)) if code else _skeleton(change.steps)
+    graph = Graph(load_code(directory, code, worker=True)) if code else _skeleton(change.steps)
     inputs: dict[str, Input] = {}
     for name, record in change.inputs.items():
         if name not in graph.inputs and name not in graph.loops:

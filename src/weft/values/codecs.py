@@ -5,12 +5,12 @@ from __future__ import annotations
 import builtins
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from weft.errors import StoreError
+from weft.errors import InvalidInput, StoreError
 
 NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
 
@@ -66,6 +66,7 @@ class Codec:
 
 _BY_NAME: dict[str, Codec] = {}
 _BY_TYPE: dict[type, Codec] = {}
+_ADOPTED: set[str] = set()
 
 
 def register_codec(
@@ -106,6 +107,8 @@ def register_codec(
         If the name or one of the types has a codec already, or if a type (``int``, ``dict``, …) needs none.
     """
     kinds = (types,) if isinstance(types, type) else tuple(types)
+    if name in _ADOPTED:
+        _forget(name)
     if name in _BY_NAME:
         raise ValueError(f"a codec named {name!r} is registered already; choose another name")
     for kind in kinds:
@@ -117,10 +120,65 @@ def register_codec(
             raise ValueError(
                 f"codec {name!r}: {kind.__qualname__} has the codec {_BY_TYPE[kind].name!r} already"
             )
-    codec = Codec(name, kinds, extension, save, load, by_path, open, binary, safe)
-    _BY_NAME[name] = codec
-    _BY_TYPE.update(dict.fromkeys(kinds, codec))
+    return _add(Codec(name, kinds, extension, save, load, by_path, open, binary, safe))
+
+
+def _add(codec: Codec) -> Codec:
+    _BY_NAME[codec.name] = codec
+    _BY_TYPE.update(dict.fromkeys(codec.types, codec))
     return codec
+
+
+def _forget(name: str) -> None:
+    _ADOPTED.discard(name)
+    for kind in _BY_NAME.pop(name).types:
+        _BY_TYPE.pop(kind, None)
+
+
+def registered() -> list[Codec]:
+    """Every codec, for processes that have not run the code that registered it."""
+    return list(_BY_NAME.values())
+
+
+def adopt(codecs: Iterable[Codec], worker: bool = False) -> None:
+    """Know the codecs of another process; what this one registered itself stays, unless it is a worker.
+
+    A worker may have run the script a second time, and its classes are not those that the driver sends.
+    """
+    for codec in codecs:
+        if codec.name in _ADOPTED or (worker and codec.name in _BY_NAME):
+            _forget(codec.name)
+        if codec.name not in _BY_NAME:
+            _add(codec)
+            _ADOPTED.add(codec.name)
+
+
+def codecs_of(option: Any, outputs: Mapping[str, str], owner: str) -> dict[str, Codec]:
+    """The codec of each output that has one of its own, by a step's option ``codec``.
+
+    `outputs` are the names that the step gives, with those that the pipeline has for them.
+
+    Raises
+    ------
+    InvalidInput
+        If it names an output that the step has not, or a codec that is not registered.
+    """
+    if option is None:
+        return {}
+    by_output = option if isinstance(option, Mapping) else dict.fromkeys(outputs, option)
+    found = {}
+    for output, given in by_output.items():
+        name = given.name if isinstance(given, Codec) else given
+        if output not in outputs and output not in outputs.values():
+            raise InvalidInput(f"{owner}: codec names {output!r}; its outputs are {', '.join(outputs)}.")
+        if name not in _BY_NAME:
+            known = ", ".join(sorted(_BY_NAME)) or "none"
+            raise InvalidInput(
+                f"{owner}: no codec named {name!r} is registered (registered: {known}). Call register_codec "
+                "first."
+            )
+        found[outputs.get(output, output)] = _BY_NAME[name]
+    return found
 
 
 def codec_for(kind: type) -> Codec | None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from weft.errors import CorruptResult, StoreError, UnsafePayload, WeftError
 from weft.values import content_arrays, content_tables, files  # noqa: F401 (their rules register themselves)
-from weft.values.codecs import codec_for, get_codec
+from weft.values.codecs import Codec, codec_for, get_codec
 from weft.values.content_digest import canonical, short_hash
 from weft.values.content_rules import (
     BY_CODE,
@@ -82,7 +82,7 @@ class _Encoder:
     def extension(self, value: Any) -> msgpack.ExtType:
         codec = codec_for(type(value))
         if codec is not None:
-            return msgpack.ExtType(CODEC, self.pack([codec.name, dumped(codec, value)]))
+            return self.coded(value, codec)
         try:
             rule = rule_of(value)
             parts = rule.reduce(value)
@@ -97,6 +97,9 @@ class _Encoder:
         self.depth -= 1
         return msgpack.ExtType(rule.code, packed)
 
+    def coded(self, value: Any, codec: Codec) -> msgpack.ExtType:
+        return msgpack.ExtType(CODEC, self.pack([codec.name, dumped(codec, value)]))
+
 
 def _encode(value: object) -> bytes:
     encoder = _Encoder()
@@ -106,8 +109,8 @@ def _encode(value: object) -> bytes:
         return _WHOLE + pickled(value)
 
 
-def encode(value: object) -> bytes:
-    """Bytes from which `decode` makes an equal value of the same type.
+def encode(value: object, codec: Codec | None = None) -> bytes:
+    """Bytes from which `decode` makes an equal value of the same type; as `codec` has it, if one is given.
 
     Raises
     ------
@@ -120,6 +123,9 @@ def encode(value: object) -> bytes:
     True
     """
     try:
+        if codec is not None:
+            encoder = _Encoder()
+            return encoder.pack(encoder.coded(value, codec))
         return _encode(value)
     except CannotStore as error:
         raise _refusal(value, error) from error.__cause__

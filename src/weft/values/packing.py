@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from weft.values import content
+from weft.values.codecs import Codec
 from weft.values.columns_kinds import (
     Array,
     Blob,
@@ -50,12 +51,12 @@ class ObjectColumn(BlobColumn):
         return ObjectColumn(blob, offsets, self.trust)
 
     @classmethod
-    def encode(cls, values: Iterable[Any]) -> ObjectColumn:
-        """Encode each value; `Unstorable` at the first that cannot be."""
+    def encode(cls, values: Iterable[Any], codec: Codec | None = None) -> ObjectColumn:
+        """Encode each value, by `codec` if one is given; `Unstorable` at the first that cannot be."""
         pieces: list[bytes] = []
         for position, value in enumerate(values):
             try:
-                pieces.append(content.encode(value))
+                pieces.append(content.encode(value, codec))
             except TypeError as error:
                 raise Unstorable(position, str(error)) from error
         return cls(*join(pieces))
@@ -136,13 +137,15 @@ class RangeColumn(DeferredColumn):
         return {**meta, "n": len(self)}, []
 
 
-def pack(values: Sequence[Any], *, live: bool = False) -> Column:
+def pack(values: Sequence[Any], *, live: bool = False, codec: Codec | None = None) -> Column:
     """The column of a list or tuple of values.
 
     Parameters
     ----------
     live
         Keep values that cannot be stored as they are, by reference; the column then has no `parts`.
+    codec
+        Encodes every value, whatever its type.
 
     Raises
     ------
@@ -156,6 +159,8 @@ def pack(values: Sequence[Any], *, live: bool = False) -> Column:
     >>> pack([1, 2.5]).tolist()
     [1, 2.5]
     """
+    if codec is not None:
+        return ObjectColumn.encode(values, codec=codec)
     column = _pack_alike(values)
     if column is not None:
         return column
