@@ -6,6 +6,8 @@ happened, where, and what to do.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -94,3 +96,9 @@ class UnsafePayload(WeftError, RuntimeError):
 
 class ClusterError(WeftError, RuntimeError):
     """A queue that refused or lost a job."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weft.errors import InvalidInput, WiringError
+from weft.errors import InvalidInput, WiringError, nearest
 from weft.model import step as model
 from weft.model.graph import Graph
 from weft.model.loop import Loop, body, changed, flat
 from weft.model.looping import lowered
 from weft.model.reducing import cut, reduced
-from weft.model.step import nearest
 from weft.model.sweep import axis_name
 from weft.model.varying import swept, varied
 

@@ -24,7 +24,7 @@ class Program(click.Group):
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        from weft.model.step import nearest
+        from weft.errors import nearest
 
         if args and args[0] not in self.commands:
             ctx.fail(f"There is no command {args[0]!r}.{nearest(args[0], self.commands)} See weft --help.")

@@ -13,8 +13,7 @@ from typing import Any
 
 from weft.configuration.importing import pipeline
 from weft.configuration.study import ConfiguredStudy, load_study
-from weft.errors import InvalidInput
-from weft.model.step import nearest
+from weft.errors import InvalidInput, nearest
 from weft.model.sweep import Sweep, grid
 
 _RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")

@@ -10,10 +10,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from weft.backends import get_backend
 from weft.configuration.document import SECTIONS, Node
-from weft.errors import InvalidInput
+from weft.errors import InvalidInput, nearest
 from weft.model.configuring import configured
 from weft.model.graph import Graph
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.model.sweep import Sweep
 from weft.pipeline import Pipeline
 

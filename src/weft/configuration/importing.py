@@ -9,8 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from weft.errors import InvalidInput
-from weft.model.step import nearest
+from weft.errors import InvalidInput, nearest
 from weft.pipeline import Pipeline, Step
 
 

@@ -19,9 +19,9 @@ from weft.engine.events import Emitter, EventLog
 from weft.engine.jobs import FLUSH_SECONDS, Settings
 from weft.engine.lease import Lease
 from weft.engine.pools import Pool
-from weft.errors import InvalidInput
+from weft.errors import InvalidInput, nearest
 from weft.model.graph import Graph
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.plan.axes import chosen
 from weft.plan.dataflow import fuse
 from weft.store.fs import current

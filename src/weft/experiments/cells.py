@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import InvalidInput
+from weft.errors import InvalidInput, nearest
 from weft.model.labelled import Lazy
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.plan.blocks import positions
 from weft.run.run import Run
 from weft.store.commits import STATES

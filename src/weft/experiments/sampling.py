@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import InvalidInput
+from weft.errors import InvalidInput, nearest
 from weft.experiments.parameters import Parameter, Unit
-from weft.model.step import nearest
 from weft.study.labels import needed
 from weft.values.table import Table
 

@@ -8,10 +8,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from weft.errors import InvalidInput, MissingResult
+from weft.errors import InvalidInput, MissingResult, nearest
 from weft.experiments.cells import ORDER, Cells, row_axes
 from weft.model.labelled import Lazy
-from weft.model.step import nearest
 from weft.model.sweep import DEFAULT, points
 from weft.model.varying import with_defaults
 from weft.run.run import Run, open_run

@@ -7,9 +7,9 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from weft.errors import WiringError
+from weft.errors import WiringError, nearest
 from weft.model.crossing import Crossing
-from weft.model.step import Parameter, Step, nearest
+from weft.model.step import Parameter, Step
 from weft.model.wiring import CHECKS, Known, name_reduced, unite
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from weft.errors import InvalidInput, WiringError
-from weft.model.step import Step, nearest
+from weft.errors import InvalidInput, WiringError, nearest
+from weft.model.step import Step
 
 
 @dataclass(frozen=True, eq=False)

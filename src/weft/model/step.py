@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from weft.errors import InvalidInput, WiringError
+from weft.errors import InvalidInput, WiringError, nearest
 from weft.model.annotations import Unresolved, resolve_annotations, wants
 from weft.model.classes import ClassCall, is_class_step
 from weft.model.coarse import Coarse
@@ -22,16 +21,6 @@ from weft.values.codecs import Codec, codecs_of
 REQUIRED = inspect.Parameter.empty
 INJECTED = {"numpy.random._generator.Generator": "rng", "weft.engine.context.Context": "ctx"}
 INJECTED |= {"weft.model.resources.Resources": "res"}
-CHOICES = {
-    "resources_scope": ("auto", "element", "map"),
-    "parallelization_mode": ("external", "internal"),
-}
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +169,11 @@ class Step:
             raise InvalidInput(f"step {self.name!r}: retries is a whole number ≥ 0, got {self.retries!r}.")
         if self.retry_delay < 0 or (self.timeout is not None and self.timeout <= 0):
             raise InvalidInput(f"step {self.name!r}: retry_delay and timeout are positive seconds.")
-        for option, known in CHOICES.items():
-            if getattr(self, option) not in known:
-                raise InvalidInput(
-                    f"step {self.name!r}: {option} is one of {', '.join(map(repr, known))}, got "
-                    f"{getattr(self, option)!r}."
-                )
+        if self.resources_scope not in ("auto", "element", "map"):
+            known = f"resources_scope is 'auto', 'element' or 'map', got {self.resources_scope!r}"
+            raise InvalidInput(f"step {self.name!r}: {known}.")
+        if self.parallelization_mode not in ("external", "internal"):
+            raise InvalidInput(f"step {self.name!r}: parallelization_mode is 'external' or 'internal'.")
         if self.resources is not None and not callable(self.resources):
             Resources.from_any(self.resources)
         _ = self.codecs
@@ -299,8 +287,7 @@ class Step:
     @property
     def codecs(self) -> dict[str, Codec]:
         """The codecs that outputs are kept in, of those that do not go by their type."""
-        names = dict(zip(self.outputs_as_given, self.outputs, strict=True))
-        return codecs_of(self.codec, names, f"step {self.name!r}")
+        return codecs_of(self.codec, self.outputs_as_given, self.outputs, f"step {self.name!r}")
 
     def input_spec(self, name: str) -> ArraySpec | None:
         """How the mapspec takes input `name`; None if it takes it whole."""
@@ -378,8 +365,7 @@ class Step:
 
     def bound_value(self, parameter: Parameter) -> Any:
         """The value fixed by ``bound``."""
-        bound = self.bound
-        return bound[parameter.argument] if parameter.argument in bound else bound[parameter.name]
+        return self.bound.get(parameter.argument, self.bound.get(parameter.name))
 
     def configurable(self, key: str) -> Parameter:
         """The parameter that a key of a config means: its name, or with an underscore in front."""

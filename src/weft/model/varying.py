@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from weft.errors import InvalidInput, WiringError
+from weft.errors import InvalidInput, WiringError, nearest
 from weft.model.configuring import configured
 from weft.model.graph import Graph
 from weft.model.rewriting import in_front
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.model.sweep import DEFAULT, Sweep
 
 

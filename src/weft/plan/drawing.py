@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from weft.errors import InvalidInput
+from weft.errors import InvalidInput, nearest
 from weft.model.graph import Graph
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.plan.picture import svg
 from weft.plan.wording import Layers, edges, layered, made, named, taken
 

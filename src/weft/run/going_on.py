@@ -10,10 +10,10 @@ from typing import Any, Self
 from weft.engine.lease import ask_to_stop
 from weft.engine.remote import check_code
 from weft.engine.retrying import Retry
-from weft.errors import InvalidInput, StoreError
+from weft.errors import InvalidInput, StoreError, nearest
 from weft.model.configuring import configured
 from weft.model.graph import Graph
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.plan.blocks import Positions
 from weft.run.driving import OPTIONS, drive, options_from
 from weft.run.handle import Handle, frozen

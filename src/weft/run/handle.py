@@ -11,9 +11,9 @@ import numpy as np
 
 from weft.engine.lease import Lease
 from weft.engine.session import Session
-from weft.errors import InvalidInput, RunLocked, UnsafePayload
+from weft.errors import InvalidInput, RunLocked, UnsafePayload, nearest
 from weft.model.graph import Graph
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.plan.blocks import Positions
 from weft.run import places
 from weft.store.fs import current

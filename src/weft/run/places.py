@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import InvalidInput
-from weft.model.step import nearest
+from weft.errors import InvalidInput, nearest
 from weft.plan.blocks import Positions
 from weft.study.arrays import Values
 from weft.study.ends import last

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weft.errors import InvalidInput, RunMismatch
+from weft.errors import InvalidInput, RunMismatch, nearest
 from weft.model.graph import Graph
 from weft.model.identity import code_digest, explain_code
 from weft.model.iterations import FIRST
-from weft.model.step import Step, nearest
+from weft.model.step import Step
 from weft.store.record import Change, StepRecord
 from weft.store.results import CommitStore, Results
 from weft.study.study import Input

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import InvalidInput, ShapeError
+from weft.errors import InvalidInput, ShapeError, nearest
 from weft.model.annotations import scalar_annotation
 from weft.model.graph import Graph
-from weft.model.step import nearest
 from weft.plan.axes import Axis, coarsened
 from weft.study.study import Input
 from weft.values.columns import from_input, nested

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
@@ -153,31 +153,32 @@ def adopt(codecs: Iterable[Codec], worker: bool = False) -> None:
             _ADOPTED.add(codec.name)
 
 
-def codecs_of(option: Any, outputs: Mapping[str, str], owner: str) -> dict[str, Codec]:
+def codecs_of(option: Any, given: Sequence[str], outputs: Sequence[str], owner: str) -> dict[str, Codec]:
     """The codec of each output that has one of its own, by a step's option ``codec``.
 
-    `outputs` are the names that the step gives, with those that the pipeline has for them.
+    `outputs` are what the pipeline calls those that the step calls `given`.
 
     Raises
     ------
     InvalidInput
         If it names an output that the step has not, or a codec that is not registered.
     """
-    if option is None:
-        return {}
     by_output = option if isinstance(option, Mapping) else dict.fromkeys(outputs, option)
+    outer = {name: name for name in outputs} | dict(zip(given, outputs, strict=True))
     found = {}
-    for output, given in by_output.items():
-        name = given.name if isinstance(given, Codec) else given
-        if output not in outputs and output not in outputs.values():
+    for output, codec in by_output.items():
+        if output not in outer:
             raise InvalidInput(f"{owner}: codec names {output!r}; its outputs are {', '.join(outputs)}.")
+        if codec is None:
+            continue
+        name = codec.name if isinstance(codec, Codec) else codec
         if name not in _BY_NAME:
             known = ", ".join(sorted(_BY_NAME)) or "none"
             raise InvalidInput(
                 f"{owner}: no codec named {name!r} is registered (registered: {known}). Call register_codec "
                 "first."
             )
-        found[outputs.get(output, output)] = _BY_NAME[name]
+        found[outer[output]] = _BY_NAME[name]
     return found
 
 
