@@ -1,6 +1,7 @@
-"""The seams of weft on one page: what a store and a backend must do, and what happens on the way.
+"""The seams of weft on one page: what a backend must do, and what happens on the way.
 
-A third party implements `Store` or `Backend`, and listens with an observer; nothing else is asked of it.
+A third party implements `Backend`, or listens with an observer; nothing else is asked of it. What a store of
+commits must do stands where commits are known: `weft.store.results.CommitStore`.
 """
 
 from __future__ import annotations

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from weft.errors import CorruptResult
 from weft.plan.blocks import Block, Grid, Positions
-from weft.store.commits import DONE, BlockState, Commit
-from weft.store.files import FilesStore
-from weft.store.memory import MemoryStore
+from weft.store.commits import DONE, BlockState, Commit, Failure, Payload
 from weft.store.record import Reset
 from weft.values.columns import Column, RowsColumn, arranged
 
 CACHE_BYTES = 256 << 20
 KEPT_STATES = 128
 
-CommitStore = FilesStore | MemoryStore
+
+class CommitStore(Protocol):
+    """What keeps commits: `MemoryStore`, `FilesStore`."""
+
+    durable: ClassVar[bool]
+
+    def commit(self, commit: Commit, payload: Payload) -> Commit: ...
+    def prepare(self, identities: Iterable[tuple[str, str]]) -> None: ...
+    def names(self, step: str, identity: str) -> list[str]: ...
+    def settle(self, step: str, identity: str) -> None: ...
+    def header(self, step: str, identity: str, name: str) -> Commit: ...
+    def columns(self, commit: Commit, outputs: Any) -> list[Column]: ...
+    def digests(self, commit: Commit) -> np.ndarray[Any, np.dtype[np.uint8]] | None: ...
+    def failures(self, commit: Commit) -> list[Failure]: ...
+    def grid(self, step: str, identity: str) -> tuple[int, ...] | None: ...
+    def set_grid(self, step: str, identity: str, block: Block) -> tuple[int, ...]: ...
+    def set_aside(self, commit: Commit) -> None: ...
 
 
 class ColumnCache:
