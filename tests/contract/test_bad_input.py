@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +116,36 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
         return x
 
     assert weft.Pipeline([weft.step("y")(g)])(x=1)["y"] == 1
+
+
+async def fetch(x):
+    return x
+
+
+async def flow(x):
+    yield x
+
+
+class Later:
+    async def run(self, x):
+        return x
+
+
+class Awaited:
+    async def __call__(self, x):
+        return x
+
+
+@pytest.mark.parametrize("function", [fetch, flow, Later, Awaited(), functools.partial(fetch, 1)])
+def test_a_function_that_would_have_to_be_awaited(function: Any) -> None:
+    with pytest.raises(weft.WiringError, match=r"step 'y': .* is async.*return asyncio\.run"):
+        weft.Step(function, "y", name="y")
+    with pytest.raises(weft.WiringError, match=r"Reduction: update: .* is async"):
+        weft.Reduction(0, function if function is not Later else fetch, add)
+
+
+def test_a_function_that_runs_a_coroutine_inside() -> None:
+    assert weft.step("y")(lambda x: asyncio.run(fetch(x))).run({"x": 3})["y"] == 3
 
 
 @pytest.mark.parametrize(

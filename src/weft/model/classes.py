@@ -16,6 +16,38 @@ def is_class_step(function: Any) -> bool:
     return inspect.isclass(function) and callable(getattr(function, "run", None))
 
 
+def called(function: Any, name: str) -> Callable[..., Any]:
+    """What an element of step `name` calls: the function, or what makes and runs an instance of a class step.
+
+    Raises
+    ------
+    WiringError
+        For a function that would have to be awaited.
+    """
+    if not is_class_step(function):
+        refuse_async(f"step {name!r}", function)
+        return function  # type: ignore[no-any-return]
+    refuse_async(f"step {name!r}", function.run)
+    return ClassCall(function)
+
+
+def refuse_async(what: str, function: Any) -> None:
+    """Refuse what returns a coroutine when it is called, as nobody would await it.
+
+    Raises
+    ------
+    WiringError
+        With what to do instead.
+    """
+    for one in (function, type(function).__call__):
+        if not (inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one)):
+            continue
+        raise WiringError(
+            f"{what}: {getattr(function, '__qualname__', function)} is async, and steps are called, not "
+            "awaited. Make it an ordinary function that runs the coroutine inside: return asyncio.run(...)."
+        )
+
+
 class ClassCall:
     """A class step as one function, by keyword: it makes an instance of the class and runs it.
 

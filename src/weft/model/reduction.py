@@ -12,6 +12,7 @@ from typing import Any
 
 from weft.errors import InvalidInput, WiringError
 from weft.model.annotations import resolve_annotations
+from weft.model.classes import refuse_async
 from weft.model.project import is_project
 
 RUN_LENGTH = 16384
@@ -80,6 +81,7 @@ class Reduction:
         for option in ("update", "merge", "final"):
             if not callable(getattr(self, option)):
                 raise WiringError(f"weft.Reduction: {option} is a function, got {getattr(self, option)!r}.")
+            refuse_async(f"weft.Reduction: {option}", getattr(self, option))
         n = self.run_length
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise InvalidInput(f"weft.Reduction: run_length is a whole number ≥ 1, got {n!r}.")

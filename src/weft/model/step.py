@@ -10,7 +10,7 @@ from typing import Any
 
 from weft.errors import InvalidInput, WiringError, nearest
 from weft.model.annotations import Unresolved, resolve_annotations, wants
-from weft.model.classes import ClassCall, is_class_step
+from weft.model.classes import ClassCall, called
 from weft.model.coarse import Coarse
 from weft.model.expansion import names_in
 from weft.model.iterations import Alias, Iterations
@@ -296,7 +296,7 @@ class Step:
     @cached_property
     def callee(self) -> Callable[..., Any]:
         """What an element calls: the function, or what makes and runs an instance of a class step."""
-        return ClassCall(self.function) if is_class_step(self.function) else self.function
+        return called(self.function, self.name)
 
     @cached_property
     def annotations(self) -> dict[str, Any]:
