@@ -137,7 +137,7 @@ class Pipeline:
         block_size: int | str = "auto",
         seed: int | None = None,
         progress: bool | str = "auto",
-        observers: Iterable[Callable[[Any], None]] = (),
+        observers: Callable[[Any], None] | Iterable[Callable[[Any], None]] = (),
         wait: bool = True,
         store: str | Mapping[str, str] = "auto",
         flush_seconds: float = 30.0,
@@ -179,7 +179,7 @@ class Pipeline:
         progress
             ``True``, ``False`` or ``"auto"``: live on a terminal or in a notebook, log lines elsewhere.
         observers
-            Callables that receive events.
+            A callable that receives events, or several.
         wait
             ``False`` returns at once with a live run.
         store
@@ -208,7 +208,7 @@ class Pipeline:
         from weft.run.starting import start
 
         options = Options(
-            backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, tuple(observers),
+            backend, n_jobs, outputs, indices or {}, on_error, block_size, flush_seconds, observers,
             backend_options,
         )  # fmt: skip
         pipe, inputs = self._swept(sweep, inputs)

@@ -175,8 +175,11 @@ def test_two_defaults_for_one_input() -> None:
 
 
 def test_what_is_no_step() -> None:
-    with pytest.raises(weft.WiringError, match=r"made of steps.*weft\.step"):
-        weft.Pipeline([add])
+    for given in ([add], add, 3, {"y": add}):
+        with pytest.raises(weft.WiringError, match=r"made of steps.*weft\.step"):
+            weft.Pipeline(given)  # type: ignore[arg-type]
+    with pytest.raises(weft.WiringError, match="made of steps and loops, got 3"):
+        weft.Loop(3)  # type: ignore[arg-type]
     with pytest.raises(weft.WiringError, match="needs a function"):
         weft.step("y")(3)  # type: ignore[arg-type]
 
@@ -290,6 +293,14 @@ OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"block_size": 0}, "block_size is 'auto' or a number of elements"),
     ({"block_size": "large"}, "block_size"),
     ({"block_size": 2.0}, "block_size"),
+    ({"flush_seconds": -1}, "flush_seconds is a number of seconds ≥ 0, got -1"),
+    ({"flush_seconds": "a"}, "flush_seconds is"),
+    ({"flush_seconds": float("nan")}, "flush_seconds is"),
+    ({"observers": 3}, "observers are callables that take an event, got 3"),
+    ({"observers": [print, 3]}, "observers are callables"),
+    ({"wait": "no"}, "wait is True or False, got 'no'"),
+    ({"shared": "yes"}, "shared is True or False, got 'yes'"),
+    ({"progress": "yes"}, "progress is True, False or 'auto', got 'yes'"),
     ({"on_error": "ignore"}, "'stop', 'cancel' or 'continue'"),
     ({"outputs": ["yy"]}, "'yy'"),
     ({"outputs": "nothing"}, "nothing"),
@@ -312,6 +323,18 @@ def test_options_of_a_run(options: dict[str, Any], said: str, go: Go, step: Any,
         go([step], {"x": [1, 2, 3]}, **options)
     assert isinstance(caught.value, weft.WeftError)
     assert calls.made() == []
+
+
+def test_how_a_run_is_shown_is_checked_before_a_directory_is_made(step: Any, tmp_path: Path) -> None:
+    with pytest.raises(weft.InvalidInput):
+        step.run({"x": [1]}, run_dir=tmp_path / "run", progress="yes")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_step_is_a_pipeline_and_one_callable_observes(step: Any) -> None:
+    seen: list[str] = []
+    run = weft.Pipeline(step).run({"x": [1]}, observers=lambda event: seen.append(event.kind))
+    assert run.ok and seen[0] == "run-started" and seen[-1] == "run-ended"
 
 
 def test_an_output_that_needs_what_indices_leave_open(go: Go, step: Any, calls: Calls) -> None:

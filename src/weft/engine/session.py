@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from weft.backends import get_backend
@@ -43,7 +43,7 @@ class Options:
     on_error: str = "stop"
     block_size: int | str = "auto"
     flush_seconds: float = FLUSH_SECONDS
-    observers: tuple[Any, ...] = ()
+    observers: Any = ()
     backend_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,6 +58,13 @@ class Options:
         size = self.block_size
         if size != "auto" and (isinstance(size, bool) or not isinstance(size, Integral) or size < 1):
             raise InvalidInput(f"block_size is 'auto' or a number of elements ≥ 1, got {size!r}.")
+        seconds = self.flush_seconds
+        if isinstance(seconds, bool) or not isinstance(seconds, Real) or not seconds >= 0:
+            raise InvalidInput(f"flush_seconds is a number of seconds ≥ 0, got {seconds!r}.")
+        given = (self.observers,) if callable(self.observers) else self.observers
+        if not isinstance(given, Iterable) or not all(map(callable, given := tuple(given))):
+            raise InvalidInput(f"observers are callables that take an event, got {self.observers!r}.")
+        object.__setattr__(self, "observers", given)
 
     @property
     def workers(self) -> int:

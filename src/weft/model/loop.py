@@ -117,7 +117,7 @@ def body(parts: Iterable[Any]) -> list[Step]:
 
 def flat(steps: Iterable[Any]) -> list[Any]:
     """Steps and loops one by one, also those of pipelines among them."""
-    given = [steps] if isinstance(steps, (Step, Loop)) or hasattr(steps, "parts") else steps
+    given = [steps] if not isinstance(steps, Iterable) or hasattr(steps, "parts") else steps
     return [part for step in given for part in (step.parts if hasattr(step, "parts") else (step,))]
 
 

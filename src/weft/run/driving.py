@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from weft.engine.session import Options, Session
+from weft.errors import InvalidInput
 from weft.store.fs import current
 from weft.store.record import RunDirectory
 from weft.study.study import Study
@@ -20,8 +21,17 @@ def options_from(given: Mapping[str, Any]) -> Options:
     known = {name: value for name, value in given.items() if name in OPTIONS}
     rest = {name: value for name, value in given.items() if name not in OPTIONS}
     known["indices"] = known.get("indices") or {}
-    known["observers"] = tuple(known.get("observers", ()))
     return Options(**known, backend_options=rest)
+
+
+def check_manner(progress: Any, wait: Any) -> None:
+    """Refuse what says neither how progress is shown, nor whether to wait."""
+    # Observers are views, above everything; the one that is shown by default is named only in this module.
+    from weft.views.progress import observer_for
+
+    observer_for(progress)
+    if wait not in (True, False):
+        raise InvalidInput(f"wait is True or False, got {wait!r}.")
 
 
 def _finished(study: Study) -> None:
@@ -45,9 +55,9 @@ def drive(
     hold
         Given the tracks before work starts: takes out what is not to be run.
     """
-    # Observers are views, above everything; the one that is shown by default is named only here.
     from weft.views.progress import observer_for
 
+    check_manner(progress, wait)
     watching = observer_for(progress)
     observers = [*options.observers, *([watching] if watching else [])]
     session = Session(study, options, observers, lambda: _finished(study), hold)

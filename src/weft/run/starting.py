@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from weft.engine.session import Options, check_store, checked_seed
-from weft.run.driving import drive
+from weft.errors import InvalidInput
+from weft.run.driving import check_manner, drive
 from weft.run.made_files import makes_files
 from weft.run.run import Run, open_run
 from weft.store.fs import FileSystem, current
@@ -20,6 +21,9 @@ def start(
     seed: int | None, on_change: str, force: Any, shared: bool, progress: bool | str, wait: bool,
 ) -> Run:  # fmt: skip
     """Run a pipeline; see `Pipeline.run`."""
+    check_manner(progress, wait)
+    if shared not in (True, False):
+        raise InvalidInput(f"shared is True or False, got {shared!r}.")
     check_store(store, run_dir, pipeline.graph)
     graph, name, seed = pipeline.graph, pipeline.name, checked_seed(seed)
     if run_dir is None:

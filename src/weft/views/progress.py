@@ -40,7 +40,7 @@ def observer_for(progress: bool | str) -> Progress | None:
     """
     if progress not in (True, False, "auto"):
         raise InvalidInput(f"progress is True, False or 'auto', got {progress!r}.")
-    if progress is False:
+    if not progress:
         return None
     return Progress(PATIENCE if progress == "auto" else 0.0)
 
