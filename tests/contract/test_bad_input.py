@@ -198,6 +198,14 @@ def test_unknown_names_in_composition(method: str, step: Any) -> None:
 # Inputs
 
 
+@pytest.mark.parametrize("method", ["subpipeline", "configure"])
+def test_known_names_are_listed_once(method: str) -> None:
+    avg = weft.step("avg", name="avg")(lambda y: sum(y))
+    pipe = weft.Pipeline([weft.step("y", name="make")(lambda x: [x]), avg])
+    with pytest.raises(weft.WiringError, match=r"Did you mean 'avg'\? Known: make, avg, y\.$"):
+        getattr(pipe, method)({"avgg": {"retries": 3}} if method == "configure" else "avgg")
+
+
 def test_a_missing_input_and_the_nearest_name(go: Go, step: Any, calls: Calls, tmp_path: Path) -> None:
     with pytest.raises(weft.InvalidInput, match=r"input 'x' of step 'f' is missing"):
         go([step], {})
@@ -267,7 +275,7 @@ def test_an_unknown_backend_lists_the_names(go: Go, step: Any) -> None:
         go([step], {"x": [1]}, backend="proces_pool")
     for name in ("auto", "sequential", "thread_pool", "process_pool", "loky"):
         assert name in str(caught.value)
-    with pytest.raises(weft.UnknownBackend):
+    with pytest.raises(weft.UnknownBackend, match=r"a name \(auto, sequential, .*; got 42"):
         go([step], {"x": [1]}, backend=42)
     with pytest.raises(weft.UnknownBackend):
         weft.get_backend("nothing")

@@ -432,7 +432,7 @@ def test_ragged_inputs_are_refused_with_the_place(value: Any, depth: int, messag
 @pytest.mark.parametrize(
     ("value", "depth", "message"),
     [
-        ([1, 2], 2, r"value\[0\]: a int cannot be mapped over"),
+        ([1, 2], 2, r"value\[0\]: an int cannot be mapped over"),
         ([[1], "ab"], 2, r"value\[1\]: a str cannot be mapped over"),
         (np.zeros(2), 2, "array of 1 dimension"),
         (range(3), 2, "range of 1 dimension"),

@@ -85,7 +85,8 @@ def get_backend(name: Any, **options: Any) -> Any:
             _refuse(name, options)
             return name
         raise UnknownBackend(
-            f"A backend is a name ({', '.join(_all())}), an Executor or a backend object; got {name!r}."
+            f"A backend is a name ({', '.join(['auto', *_all()])}), an Executor or a backend object; "
+            f"got {name!r}."
         )
     cls = _all().get(name)
     if cls is None:

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from weft.configuration.checks import check_backend, check_inputs, check_keys, check_run, step_options
 from weft.configuration.document import SECTIONS, Node, meant
 from weft.configuration.importing import importable, imported, is_own, pipeline
-from weft.errors import WeftError
+from weft.errors import WeftError, kind_of
 from weft.model.configuring import configured
 from weft.model.loop import Loop
 from weft.model.step import Step as AnyStep
@@ -154,7 +154,7 @@ def _callable(node: Node) -> Any:
         with node.located():
             found = imported(found, node.document.folder)
     if not callable(found) and not isinstance(found, (AnyStep, Pipeline, Loop)):
-        raise node.refusal(f"{node.value!r} is a {type(found).__name__}, not a function.")
+        raise node.refusal(f"{node.value!r} is {kind_of(found)}, not a function.")
     return found
 
 

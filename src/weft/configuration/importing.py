@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from weft.errors import InvalidInput, nearest
+from weft.errors import InvalidInput, kind_of, nearest
 from weft.pipeline import Pipeline, Step
 
 
@@ -44,7 +44,7 @@ def pipeline(target: str, folder: str = "") -> Pipeline:
     if isinstance(found, Step):
         found = Pipeline([found], found.name)
     if not isinstance(found, Pipeline):
-        raise InvalidInput(f"{target} is a {type(found).__name__}, not a pipeline.{there}")
+        raise InvalidInput(f"{target} is {kind_of(found)}, not a pipeline.{there}")
     return found
 
 

@@ -210,7 +210,7 @@ class Graph(Crossing):
         if step is None and name in self.loops:
             step = next(s for s in self.order if name in (loop.name for loop in s.loops))
         if step is None:
-            known = [*self.steps, *self.producer]
+            known = list(dict.fromkeys([*self.steps, *self.producer]))
             raise WiringError(
                 f"There is no step or output {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import InvalidInput, ShapeError, nearest
+from weft.errors import InvalidInput, ShapeError, kind_of, nearest
 from weft.model.annotations import scalar_annotation
 from weft.model.graph import Graph
 from weft.plan.axes import Axis, coarsened
@@ -114,7 +114,7 @@ def _mapped(name: str, value: Any, depth: int) -> tuple[Any, tuple[int, ...]]:
 def _check_whole(graph: Graph, name: str, value: Any) -> None:
     if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
         raise InvalidInput(
-            f"input {graph.said(name)!r}: a {type(value).__name__} can be read only once, but several steps, "
+            f"input {graph.said(name)!r}: {kind_of(value)} can be read only once, but several steps, "
             "attempts or runs may take it; give a list of its values."
         )
     if isinstance(value, (str, bytes)) or not (isinstance(value, (list, tuple, range)) or _is_array(value)):
@@ -123,7 +123,7 @@ def _check_whole(graph: Graph, name: str, value: Any) -> None:
         if parameter.annotation is not parameter.__class__ and scalar_annotation(parameter.annotation):
             kind, name = getattr(parameter.annotation, "__name__", parameter.annotation), graph.said(name)
             raise InvalidInput(
-                f"step {step.name!r} takes {name!r} as one {kind}, but was given a {type(value).__name__} of "
+                f"step {step.name!r} takes {name!r} as one {kind}, but was given {kind_of(value)} of "
                 f"{len(value)}. "
                 f'Run along it as data: mapspec="{name}[i] -> {step.outputs[0]}[i]"; or '
                 f"as a study: sweep=weft.grid({name}=[...])."

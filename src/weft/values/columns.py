@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from weft.errors import CorruptResult, InvalidInput, ShapeError
+from weft.errors import CorruptResult, InvalidInput, ShapeError, kind_of
 from weft.values.columns_kinds import (
     Array,
     Column,
@@ -142,8 +142,8 @@ def from_input(value: Any) -> Column:
     table = _is_table(value, "pandas", "DataFrame")
     if refused or table or not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
         raise InvalidInput(
-            f"a {type(value).__name__} cannot be mapped over; give a list, a tuple, a range, an array, "
-            "or anything else with __len__ and __getitem__ by position"
+            f"{kind_of(value)} cannot be mapped over; give a list, a tuple, a range, an "
+            "array, or anything else with __len__ and __getitem__ by position"
         )
     return SequenceColumn(value)
 
@@ -169,9 +169,7 @@ def nested(value: Any, depth: int) -> tuple[Column, tuple[int, ...]]:
         return from_input(value.reshape(int(np.prod(shape)), *value.shape[depth:])), shape
     if type(value) not in (list, tuple):
         from_input(value)  # what can never be mapped over says so itself
-        has = (
-            f"an array of {value.ndim}" if isinstance(value, np.ndarray) else f"a {type(value).__name__} of 1"
-        )
+        has = f"an array of {value.ndim}" if isinstance(value, np.ndarray) else f"{kind_of(value)} of 1"
         raise InvalidInput(
             f"{has} dimension(s) cannot be mapped over with {depth} indices; give nested lists or an array"
         )
