@@ -173,6 +173,18 @@ def test_a_script_without_a_guard_gets_a_clear_error(script: Script) -> None:
     assert "if __name__ == '__main__':" in err and "loky" in err
 
 
+def test_a_script_from_standard_input_is_told_why_its_workers_ended() -> None:
+    text = "\n".join([
+        "import weft",
+        "step = weft.step('y', mapspec='x[i] -> y[i]')(lambda x: 2 * x)",
+        "if __name__ == '__main__':",
+        "    step.run({'x': [1, 2]}, backend='process_pool', n_jobs=2, progress=False)",
+    ])  # fmt: skip
+    done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, check=False)
+    told = done.stderr.rpartition("WeftError")[2]
+    assert "there is no file '<stdin>'" in told and "Use backend='loky'" in told and "if __name" not in told
+
+
 def test_a_script_without_a_guard_works_with_loky(script: Script) -> None:
     out, err = script(MAIN.replace('if __name__ == "__main__":', "if True:"), "loky", "", "").communicate(
         timeout=60

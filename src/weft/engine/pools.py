@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import tempfile
 import threading
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -43,6 +44,17 @@ KILLED = "Something killed them, such as their initializer or a lack of memory. 
 UNGUARDED = """A script that starts processes must keep its main part under
     if __name__ == '__main__':
 because each process imports the script; or use backend='loky', which does not."""
+NO_SCRIPT = """Each of them imports the script, and there is no file {!r} that it could be imported from.
+Use backend='loky', which does not import it, or keep the script in a file."""
+
+
+def _why_ended(backend: str) -> str:
+    """Why worker processes may have ended before their first job, and what to do."""
+    if backend == "loky":
+        return KILLED
+    main = sys.modules.get("__main__")
+    script = None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
+    return UNGUARDED if script is None or os.path.exists(script) else NO_SCRIPT.format(script)
 
 
 class Pool:
@@ -95,7 +107,7 @@ class Pool:
                 except BrokenExecutor as error:
                     raise WeftError(
                         f"The worker processes of {self.backend.name!r} ended before their first job. "
-                        + (KILLED if self.backend.name == "loky" else UNGUARDED)
+                        + _why_ended(self.backend.name)
                     ) from error
             self.started = True
         return self.executor
