@@ -373,6 +373,45 @@ def test_a_directory_that_cannot_be_made(go: Go, step: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file", "file is a file"),
+        ("file/run", "file is a file"),
+        ("file/a/run", "file is a file"),
+        ("link", "link is a symbolic link to nothing"),
+        ("link/run", "link is a symbolic link to nothing"),
+    ],
+)
+def test_what_is_in_the_way_of_a_directory_is_named(
+    place: str, said: str, go: Go, step: Any, calls: Calls, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
+    done = step.run({"x": [1]}, run_dir=tmp_path / "done")
+    before = calls.made()
+    with pytest.raises(weft.InvalidInput, match=rf"cannot be a directory for a run: .*{said}"):
+        go([step], {"x": [1]}, run_dir=tmp_path / place)
+    with pytest.raises(weft.InvalidInput, match=said):
+        weft.Pipeline([step]).plan({"x": [1]}, run_dir=tmp_path / place)
+    with pytest.raises(weft.InvalidInput, match=r"is a file|holds no run"):
+        weft.open_run(tmp_path / place)
+    with pytest.raises(weft.InvalidInput, match=r"exists|is a file|link to nothing"):
+        done.copy(tmp_path / place)
+    assert calls.made() == before and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("place", ["a\0b", 3, b"run", ["run"]])
+def test_what_is_no_place_on_disk(place: Any, go: Go, step: Any, calls: Calls) -> None:
+    with pytest.raises(weft.InvalidInput, match="place on disk"):
+        go([step], {"x": [1]}, run_dir=place)
+    with pytest.raises(weft.InvalidInput, match="place on disk"):
+        weft.Pipeline([step]).plan({"x": [1]}, run_dir=place)
+    with pytest.raises(weft.InvalidInput, match="place on disk"):
+        weft.open_run(place)
+    assert calls.made() == []
+
+
+@pytest.mark.parametrize(
     "code", [errno.EACCES, errno.EROFS, errno.ENOSPC], ids=["denied", "read-only", "full"]
 )
 def test_a_directory_that_cannot_be_written(

@@ -31,7 +31,7 @@ from weft.store.layout import (
     SCRATCH,
     results_folder,
 )  # fmt: skip
-from weft.store.record import RunDirectory
+from weft.store.record import RunDirectory, in_the_way
 from weft.study.opening import absolute
 from weft.study.study import Study
 
@@ -124,6 +124,8 @@ def new_place(path: str | os.PathLike[str]) -> Iterator[str]:
         raise InvalidInput(
             f"{target} exists, and weft does not overwrite it. Remove it yourself, or choose another name."
         )
+    if reason := in_the_way(fs, target):
+        raise InvalidInput(f"Nothing can be written to {target}: {reason}. Choose another name.")
     fs.make_dirs(os.path.dirname(target))
     partial = f"{os.path.dirname(target)}/{TEMPORARY}{secrets.token_hex(8)}"
     try:

@@ -160,6 +160,15 @@ def refusals(place: str | None) -> Iterator[None]:
         ) from error
 
 
+def in_the_way(fs: FileSystem, path: str) -> str:
+    """What on the way to `path` keeps it from being a directory; an empty string if nothing does."""
+    while fs.disk.kind(path) is None:
+        if fs.disk.kind(path, follow=False) is not None:
+            return f"{path} is a symbolic link to nothing"
+        path = os.path.dirname(path)
+    return "" if fs.is_dir(path) else f"{path} is a file"
+
+
 class RunDirectory:
     """Reads and writes the record of a run. Opening never writes.
 
@@ -180,8 +189,10 @@ class RunDirectory:
         """Whether it holds a run; a directory with anything else is refused."""
         if self.fs.exists(f"{self.path}/{RUN}"):
             return True
-        if self.fs.exists(self.path) and not self.fs.is_dir(self.path):
-            raise InvalidInput(f"{self.path} is a file, not a directory for a run. Choose another run_dir.")
+        if reason := in_the_way(self.fs, self.path):
+            raise InvalidInput(
+                f"{self.path} cannot be a directory for a run: {reason}. Choose another run_dir."
+            )
         strangers = [n for n in self.fs.listdir(self.path) if n not in (CHANGES, CODE, INPUTS)]
         if strangers:
             raise InvalidInput(
@@ -194,7 +205,7 @@ class RunDirectory:
         """What run.json says."""
         try:
             info: dict[str, Any] = json.loads(self.fs.read(f"{self.path}/{RUN}"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise InvalidInput(f"{self.path} holds no run (there is no {RUN}).") from None
         except ValueError as error:
             raise StoreError(f"{self.path}/{RUN} cannot be read: {error}.") from error

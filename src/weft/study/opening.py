@@ -370,5 +370,15 @@ def load_study(
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
-    """The path of a run directory, whole."""
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    """The path of a run directory, whole.
+
+    Raises
+    ------
+    InvalidInput
+        For what is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(text := os.fspath(path), str):
+        raise InvalidInput(f"A place on disk is given as text or a pathlib.Path, got {path!r}.")
+    if "\0" in text:
+        raise InvalidInput(f"{text!r} cannot be a place on disk: there is a null character in it.")
+    return os.path.abspath(os.path.expanduser(text))
