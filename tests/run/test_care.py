@@ -80,6 +80,16 @@ def test_a_damaged_file_is_not_copied(run: Any, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
+def test_a_copy_into_the_run_itself_is_refused(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "other name").symlink_to(run.path)
+    before = sorted(Path(run.path).rglob("*"))
+    for place in (f"{run.path}/sub", f"{run.path}/results/../new/sub", tmp_path / "other name" / "sub"):
+        for make in (run.copy, run.archive):
+            with pytest.raises(weft.InvalidInput, match="is in the run directory itself"):
+                make(place)
+    assert sorted(Path(run.path).rglob("*")) == before
+
+
 def test_an_archive_opens_and_is_only_for_reading(run: Any, tmp_path: Path) -> None:
     path = run.archive(tmp_path / "run.zip")
     assert zipfile.is_zipfile(path)

@@ -42,7 +42,8 @@ class Care(Handle):
         Raises
         ------
         InvalidInput
-            If there is something at `path`, or another kind of store is asked for.
+            If there is something at `path`, it is in the run directory itself, or another kind of store is
+            asked for.
         CorruptResult
             If a file does not match its checksum; the partial copy is removed.
         """
@@ -50,6 +51,7 @@ class Care(Handle):
             raise InvalidInput(f"A copy is kept in files; store={store!r} is not known here.")
         directory = self._directory()
         fs = directory.fs
+        _check_outside(directory, path)
         with new_place(path) as place:
             for name in _kept(directory):
                 fs.make_dirs(os.path.dirname(f"{place}/{name}"))
@@ -63,11 +65,12 @@ class Care(Handle):
         Raises
         ------
         InvalidInput
-            If there is something at `path`.
+            If there is something at `path`, or it is in the run directory itself.
         CorruptResult
             If a file does not match its checksum.
         """
         directory = self._directory()
+        _check_outside(directory, path)
         with new_place(path) as place, open(place, "xb") as file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
                 for name in _kept(directory):
@@ -197,6 +200,13 @@ def unpacked(path: str) -> str:
             raise InvalidInput(f"{path} is not an archive of a run.")
         packed.extractall(folder)
     return folder
+
+
+def _check_outside(directory: RunDirectory, path: str | os.PathLike[str]) -> None:
+    """Refuse a place for a copy that is in the run directory itself."""
+    target, own = os.path.realpath(absolute(path)), os.path.realpath(directory.path)
+    if target.startswith(f"{own}{os.sep}"):
+        raise InvalidInput(f"{target} is in the run directory itself. Choose a place outside of it.")
 
 
 def _kept(directory: RunDirectory) -> list[str]:
