@@ -6,6 +6,7 @@ import asyncio
 import errno
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,16 @@ def test_an_annotation_that_cannot_be_resolved() -> None:
         return x
 
     assert weft.Pipeline([weft.step("y")(g)])(x=1)["y"] == 1
+
+
+@pytest.mark.parametrize("name", ["../..", "a b", "a..b", ".a", 3])
+def test_what_is_no_name(name: Any) -> None:
+    for options in ({"scope": name}, {"renames": {"y": name}}, {"renames": {"x": name}}):
+        with pytest.raises(
+            weft.WiringError, match=rf"step 'f': {re.escape(repr(name))} is not a name (for|to)"
+        ):
+            weft.step("y", name="f", **options)(lambda x: x)
+    assert weft.step("y", scope="a.b")(lambda x: x).outputs == ("a.b.y",)
 
 
 async def fetch(x):

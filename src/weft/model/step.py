@@ -200,9 +200,11 @@ class Step:
 
     def _check_names(self) -> None:
         outputs = self.outputs_as_given
-        for output in outputs:
-            if not all(part.isidentifier() for part in output.split(".")):
-                raise WiringError(f"step {self.name!r}: {output!r} is not a name for an output.")
+        scope, renamed = (self.scope,) if self.scope else (), self.renames.values()
+        for what, given in (("for an output", outputs), ("for a scope", scope), ("to rename to", renamed)):
+            for name in given:
+                if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
+                    raise WiringError(f"step {self.name!r}: {name!r} is not a name {what}.")
         if not outputs or len(set(outputs)) != len(outputs):
             raise WiringError(f"step {self.name!r}: output names must be given and differ, got {outputs}.")
         arguments, names = [p.argument for p in self.parameters], [p.name for p in self.parameters]
@@ -241,8 +243,7 @@ class Step:
     @property
     def outputs_as_given(self) -> tuple[str, ...]:
         """Output names before renames and scope."""
-        given = self.output_name
-        return (given,) if isinstance(given, str) else tuple(given)
+        return (self.output_name,) if isinstance(self.output_name, str) else tuple(self.output_name)
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
@@ -261,8 +262,7 @@ class Step:
         if isinstance(self.mapspec, MapSpec):
             return self.mapspec
         spec = MapSpec.parse(self.mapspec)
-        names = {a.name: self._outer(a.name) for a in (*spec.inputs, *spec.outputs)}
-        return spec.rename(names)
+        return spec.rename({a.name: self._outer(a.name) for a in (*spec.inputs, *spec.outputs)})
 
     @cached_property
     def axes(self) -> tuple[str, ...]:
