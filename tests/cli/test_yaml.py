@@ -46,6 +46,7 @@ def test_run_and_what_wins(file: Path, weft: Weft, tmp_path: Path) -> None:
     assert "total = [30.]" in weft("run", file, "--sweep", "k=5.0", "-q").stdout
     np.save(tmp_path / "x.npy", np.arange(4.0))
     assert "total = [12. 24.]" in weft("run", file, f"x=@{tmp_path}/x.npy", "-q").stdout
+    assert "total = [ 0.  6. 12. 18. 24.]" in weft("run", file, "sweep.k=range(5)", "-q").stdout
     file.write_text(STUDY.replace("[1, 2]", "???"))
     assert "total = [ 6. 12.]" in weft("run", file, "inputs.x=range(3)", "-q").stdout
     refused = weft("run", file, "x=[1]", "run.timeout=3", status=2)

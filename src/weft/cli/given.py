@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from weft.configuration.document import as_range
 from weft.configuration.importing import pipeline
 from weft.configuration.study import ConfiguredStudy, load_study
 from weft.errors import InvalidInput, nearest
 from weft.model.sweep import Sweep, grid
 
-_RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")
-_READ = re.compile(r"[\w.]+=(@.*|range\(.*\))\s*")
+_READ = re.compile(r"[\w.]+=@.*|(inputs\.)?\w+=\s*range\(.*\)\s*")
 _FLOATS = {"nan", "inf", "-inf"}
 _SPAN = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?(?::[-+]?[\d_.]+(?:[eE][-+]?\d+)?){1,2}")
 
@@ -90,9 +90,8 @@ def parsed(text: str) -> Any:
     >>> parsed("0.5"), parsed("[1, 2]"), parsed("range(3)"), parsed("hello")
     (0.5, [1, 2], range(0, 3), 'hello')
     """
-    match = _RANGE.fullmatch(text.strip())
-    if match:
-        return range(*(int(part) for part in match.groups() if part is not None))
+    if (found := as_range(text)) is not None:
+        return found
     if text.strip() in _FLOATS:
         return float(text)
     try:
@@ -140,7 +139,7 @@ def study(target: str, given: Sequence[str]) -> ConfiguredStudy:
     """
     if not target.endswith((".yaml", ".yml")):
         return ConfiguredStudy(pipeline(target), values(given), {"progress": True})
-    # What YAML has no form for is read as for a Python file.
+    # What YAML has no form for is read as for a Python file; a long range is not made a list.
     read = [text for text in given if _READ.match(text)]
     ready = values(text.removeprefix("inputs.") for text in read)
     found = load_study(target, [text for text in given if text not in read], ready)

@@ -128,7 +128,7 @@ def _check_values(node: Node, depth: int, graph: Graph, name: str) -> None:
         for inner in node.inner():
             _check_values(inner, depth - 1, graph, name)
         return
-    if type(value) not in (*_PLAIN, list, dict):
+    if type(value) not in (*_PLAIN, bytes, list, dict):
         return
     for step, parameter in graph.inputs.get(name, ()):
         hint = parameter.annotation

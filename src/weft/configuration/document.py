@@ -15,6 +15,7 @@ from weft.errors import BackendUnavailable, InvalidInput, MapSpecError, WeftErro
 Place = tuple[str, ...]
 SECTIONS = ("name", "pipeline", "steps", "configure", "inputs", "sweep", "run", "variables")
 _PLAIN = (str, bool, int, float, bytes)
+_RANGE = re.compile(r"range\(\s*(-?[\d_]+)\s*(?:,\s*(-?[\d_]+)\s*)?(?:,\s*(-?[\d_]+)\s*)?\)")
 _BY_INPUT = ("inputs", "sweep")  # their keys are names of inputs, which may have dots
 
 
@@ -143,6 +144,23 @@ def read(path: str, overrides: Iterable[str], given: Iterable[str] = ()) -> Node
     return Node(document, content)
 
 
+def as_range(text: str) -> range | None:
+    """What ``range(...)`` stands for where a value is given as text; None for any other text.
+
+    Raises
+    ------
+    InvalidInput
+        For a range with a step of 0.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        return None
+    try:
+        return range(*(int(part) for part in match.groups() if part is not None))
+    except ValueError as error:
+        raise InvalidInput(f"{text.strip()} is no range: {error}.") from None
+
+
 def _packages() -> tuple[ModuleType, Any]:
     try:
         import hydra.utils  # noqa: F401 (all that is needed later, found now)
@@ -192,6 +210,7 @@ def _override(document: Document, config: Any, text: str) -> None:
         raise InvalidInput(f"{document.path}: {text!r}: there is no such variable. Variables: {there}.")
     try:
         made: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+        values = as_range(value)
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise InvalidInput(f"{document.path}: the value of {text!r} is not YAML: {error}.") from error
     paths = ["".join(f"[{part}]" for part in place[:n]) for n in range(1, len(place) + 1)]
@@ -199,7 +218,8 @@ def _override(document: Document, config: Any, text: str) -> None:
         # What is in the way, OmegaConf would replace.
         if any(isinstance(OmegaConf.select(config, path), _PLAIN) for path in paths[:-1]):
             raise ValueError
-        OmegaConf.update(config, paths[-1], made["value"], merge=False, force_add=True)
+        said = made["value"] if values is None else list(values)
+        OmegaConf.update(config, paths[-1], said, merge=False, force_add=True)
     except (OmegaConfBaseException, ValueError):
         raise InvalidInput(f"{document.path}: {text!r} has no place: {key} is not in the file.") from None
     document.overridden[place] = text

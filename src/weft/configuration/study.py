@@ -67,8 +67,9 @@ def load_study(
     path
         The file. Its folder is importable while its functions are looked for, and later.
     overrides
-        ``"key=value"``, the key as in the file (``run.n_jobs=2``, ``steps.fit.retries=3``), the value YAML. A
-        key that begins with no section of the file is an input: ``lr=0.1`` is ``inputs.lr=0.1``.
+        ``"key=value"``, the key as in the file (``run.n_jobs=2``, ``steps.fit.retries=3``), the value YAML or
+        ``range(...)``. A key that begins with no section of the file is an input: ``lr=0.1`` is
+        ``inputs.lr=0.1``.
     inputs
         Inputs by name as Python values, instead of the file's.
 
