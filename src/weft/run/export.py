@@ -72,14 +72,13 @@ class Export(Handle):
             for n, given in study.inputs.items()
             if given.axes and set(given.axes) <= set(axes) and n not in names
         }
-        behind = {
-            name: (axes_of[name], held.gone.reshape(held.shape))
-            for name, held in found.items()
-            if held.gone is not None and held.gone.any()
-        }
-        for name in behind:
-            if not found[name].n_missing:  # nothing is left to fill, so the values keep their type
-                arrays[name] = np.ma.getdata(found[name].array())
+        behind = {}
+        for name, held in found.items():
+            if len(held.gone):
+                behind[name] = (axes_of[name], np.zeros(held.shape, bool))
+                behind[name][1].reshape(-1)[held.gone] = True
+                if not held.n_missing:  # nothing is left to fill, so the values keep their type
+                    arrays[name] = np.ma.getdata(held.array())
         placed = {name: (axes_of.get(name, ()), array) for name, array in arrays.items()}
         frame = pd.DataFrame(columns(axes, shape, inputs, placed))
         if behind:

@@ -13,12 +13,12 @@ from weft.model.iterations import FIRST
 from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
+from weft.study import coarse
 from weft.study.arrays import Assembled, Values
-from weft.study.coarse import Stretches, stretched
 from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
-from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole, parts
+from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole
 from weft.values.columns import Column, concat
 from weft.values.traces import traced
 
@@ -224,7 +224,7 @@ class Fetcher(Reading):
             return self._whole(step, parameter, read.indices, where, n)
         if not any(read.indices):
             return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
-        return self.rows(step, name, read.indices, where, n)
+        return self.parts(name, read.indices, where, n).rows()
 
     def _whole(
         self,
@@ -244,19 +244,14 @@ class Fetcher(Reading):
             if {want, wants(promised(parameter.annotation))} & LABELS
         }
         source: Source
-        if want == "iterator" and stretched(self.study.graph, step, name):
-            source = Stretches(self.values, step, name, where)
+        if want == "iterator" and coarse.stretched(self.study.graph, step, name):
+            source = coarse.read(self.values, step, name, where)
         elif len(free) < len(axes):
-            unique, at = {}, {}
-            for axis in axes:
-                if axis not in free:
-                    unique[axis], inverse = np.unique(where[axis], return_inverse=True)
-                    at[axis] = np.broadcast_to(inverse, (n,))
-            source = parts(self.values.assemble(name, unique), axes, at, n)
+            source = self.parts(name, indices, where, n)
         elif want in STREAMED:
             source = OnDisk(self.values, name)
         else:
-            source = Held(self.values.whole(name))
+            source = Held([self.values.whole(name)])
         return Whole(name, parameter.annotation, free, n, source, labels, private=not step.axes)
 
     def _shown(self, step: Step, parameter: Parameter, whole: Assembled, private: bool) -> Any:

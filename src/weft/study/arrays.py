@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,8 @@ from weft.values.content_digest import array_tag, short_hash
 
 STREAMED_BYTES = 1 << 20  # of columns that are kept while an array is read block by block
 STREAMED_ELEMENTS = 16384
+Holds = Callable[[Mapping[str, Positions], int], Any]
+NONE: Positions = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +44,14 @@ class Assembled:
         Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which
         saves copying it, a fifth of loading 10^6 values.
     gone
-        Which of the values never will be there, flat, if any are such: a loop, or a row, ended before them.
+        Flat positions at which there never will be a value: a loop or a row ended before them.
     """
 
     column: Column
     shape: tuple[int, ...]
     present: Positions | None = None
     own: bool = False
-    gone: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    gone: Positions = field(default_factory=lambda: NONE)
 
     @property
     def places(self) -> Positions:
@@ -56,14 +59,17 @@ class Assembled:
         return np.arange(len(self.column)) if self.present is None else self.present
 
     @property
-    def absent(self) -> int:
-        """How many of the values never will be there."""
-        return 0 if self.gone is None else int(self.gone.sum())
-
-    @property
     def n_missing(self) -> int:
         """How many values are not there, and could be."""
-        return 0 if self.present is None else math.prod(self.shape) - len(self.present) - self.absent
+        return 0 if self.present is None else math.prod(self.shape) - len(self.present) - len(self.gone)
+
+    def part(self, flat: Positions, shape: tuple[int, ...]) -> Assembled:
+        """The values at flat positions, in a shape of their own."""
+        if self.present is None:
+            return Assembled(self.column.take(flat), shape)
+        there = among(flat, self.present)
+        kept = None if there.all() else np.flatnonzero(there)
+        return Assembled(self.column.take(np.searchsorted(self.present, flat[there])), shape, kept)
 
     def array(self) -> np.ndarray[Any, Any]:
         """The values as an array of native dtype, values that are arrays stacked behind.
@@ -113,6 +119,14 @@ class Assembled:
         for length in reversed(outer[1:]):
             rows = [rows[i : i + length] for i in range(0, len(rows), length)]
         return rows
+
+
+def among(flat: Positions, known: Positions) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which positions are among others, which are sorted."""
+    if not len(known):
+        return np.zeros(flat.shape, bool)
+    found: np.ndarray[Any, np.dtype[np.bool_]] = known.take(np.searchsorted(known, flat), mode="clip") == flat
+    return found
 
 
 class Values:
@@ -207,17 +221,21 @@ class Values:
             kept = self._whole[name] = (seen, self.assemble(name))
         return kept[1]
 
-    def assemble(self, name: str, chosen: Mapping[str, Positions] | None = None) -> Assembled:
+    def assemble(
+        self, name: str, chosen: Mapping[str, Positions] | None = None, holds: Holds | None = None
+    ) -> Assembled:
         """An array, or a part of it.
 
         Parameters
         ----------
         chosen
             Storage positions along some of the axes, in the order that is wanted; the others are whole.
+        holds
+            Says which of `n` elements at storage positions still hold; all unless given.
         """
         study = self.study
         axes = study.graph.axes.get(name, ())
-        if not chosen:
+        if not chosen and holds is None:
             quick = self._quick(name)
             if quick is not None:
                 return quick
@@ -235,64 +253,89 @@ class Values:
         there = self.present(name, positions, n)
         if gone is not None:
             there = there & ~gone
+        if holds is not None:
+            there = there & holds(positions, n)
         if there.all():
             return Assembled(self.elements(name, positions, n) if n else concat([]), shape)
         kept = np.flatnonzero(there)
         part = {a: p[kept] for a, p in positions.items()}
         column = self.elements(name, part, len(kept)) if len(kept) else concat([])
-        return Assembled(column, shape, kept, gone=gone)
+        return Assembled(column, shape, kept, gone=NONE if gone is None else np.flatnonzero(gone))
 
-    def _quick(self, name: str) -> Assembled | None:
-        """The whole of an array along one axis or none whose blocks are whole: no index per element."""
+    def _blocks(self, name: str) -> Grid | None:
+        """The blocks of an array along one axis or none that lie in storage in its own order."""
         study = self.study
-        axes = study.graph.axes.get(name, ())
-        if len(axes) > 1 or name in study.graph.aliases:
+        axes, step = study.graph.axes.get(name, ()), study.graph.producer.get(name)
+        if step is None or step.opened or len(axes) > 1:
             return None
         if any(study.axes[axis].selection is not None or axis in study.graph.loops for axis in axes):
             return None
-        step = study.graph.producer.get(name)
-        if step is None:
-            column = study.inputs[name].column
-            assert column is not None
-            return Assembled(column, (len(column),))
-        grid = study.grid(step)
-        if grid is None or step.opened:
-            return None
-        results = study.results[step.name]
+        return study.grid(step)
+
+    def _quick(self, name: str) -> Assembled | None:
+        """The whole of an array whose blocks are whole: no index per element."""
+        study, grid = self.study, self._blocks(name)
+        if grid is None:
+            given = study.inputs.get(name)
+            if given is None or given.column is None or len(given.axes) > 1:
+                return None
+            plain = study.axes[given.axes[0]].selection is None
+            return Assembled(given.column, (len(given.column),)) if plain else None
+        results = study.results[study.graph.producer[name].name]
         columns = []
         for number in range(grid.n_blocks):
-            block = grid.at(number)
-            column = results.block(grid, block, name)
+            column = results.block(grid, grid.at(number), name)
             if column is None:
                 return None
             columns.append(column)
         return Assembled(concat(columns), grid.shape, own=len(columns) > 1)
 
-    def chunks(self, name: str) -> Iterator[tuple[Column, Positions]]:
-        """The values of a whole array in C order with their flat positions, about a block at a time."""
-        study = self.study
-        axes = study.graph.axes.get(name, ())
-        shape = tuple(len(all_positions(study, a)) for a in axes)
-        size, cache = math.prod(shape), ColumnCache(STREAMED_BYTES)
-        step = study.graph.producer.get(name)
-        plain = step is not None and len(axes) == 1 and not step.opened and axes[0] not in study.graph.loops
-        grid = study.grid(step) if step is not None and plain else None
-        if grid is not None and study.axes[axes[0]].selection is not None:
-            grid = None
-        width = grid.capacity if grid is not None else STREAMED_ELEMENTS
+    def pieces(
+        self,
+        name: str,
+        chosen: Mapping[str, Positions] = MappingProxyType({}),
+        together: Sequence[str] = (),
+        cache: ColumnCache | None = None,
+    ) -> Iterator[tuple[Column, Positions]]:
+        """The values of an array or a part of it, about a block at a time, with their flat positions in it.
+
+        Parameters
+        ----------
+        chosen
+            As in `assemble`; on axes of the others alone a single position.
+        together
+            Other arrays: only positions count at which they are there too.
+        cache
+            As in `Results.read`.
+        """
+        study, axes = self.study, self.study.graph.axes.get(name, ())
+        along = [chosen[a] if a in chosen else all_positions(study, a) for a in axes]
+        shape = tuple(map(len, along))
+        grid = None if chosen else self._blocks(name)
+        size, width = math.prod(shape), self._width(name) if grid is None else grid.capacity
         for low in range(0, size, width):
             flat = np.arange(low, min(low + width, size))
-            if grid is not None and step is not None:
-                column = study.results[step.name].block(grid, (low // width,), name, cache)
+            if grid is not None:
+                results = study.results[study.graph.producer[name].name]
+                column = results.block(grid, grid.at(low // width), name, cache)
                 if column is not None:
                     yield column, flat
                     continue
             at = np.unravel_index(flat, shape)
-            where = {a: study.axes[a].positions[p] for a, p in zip(axes, at, strict=True)}
+            where = {axis: np.broadcast_to(p, len(flat)) for axis, p in chosen.items() if axis not in axes}
+            where |= {axis: places[p] for axis, places, p in zip(axes, along, at, strict=True)}
             there = self.present(name, where, len(flat))
+            for other in together:
+                there = there & self.present(other, where, len(flat))
             if there.any():
-                kept = {a: p[there] for a, p in where.items()}
+                kept = {axis: p[there] for axis, p in where.items()}
                 yield self.elements(name, kept, int(there.sum()), cache), flat[there]
+
+    def _width(self, name: str) -> int:
+        """How many values to read at once: at most a block, which is made to fit into memory."""
+        step = self.study.graph.producer.get(name)
+        grid = None if step is None or step.opened else self.study.grid(step)
+        return STREAMED_ELEMENTS if grid is None else min(STREAMED_ELEMENTS, grid.capacity)
 
     def fingerprint(self, name: str) -> str:
         """A string that stays the same while the array does; it may change though the values do not."""
@@ -362,7 +405,7 @@ class Values:
         state, n = hashlib.blake2b(digest_size=16), 0
         first: TypedColumn | None = None
         there: list[Positions] = []
-        for column, flat in self.chunks(name):
+        for column, flat in self.pieces(name, cache=ColumnCache(STREAMED_BYTES)):
             if not isinstance(column, TypedColumn) or column.data.dtype.kind not in "biufcmM":
                 return None
             first = column if first is None else first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from weft.model.iterations import Iterations
 from weft.plan.blocks import Positions
 from weft.study.gathered import UNKNOWN, gathered
 from weft.study.study import Study
+
+AT_ONCE = 1 << 18  # places that are looked at together
 
 
 class Ends:
@@ -135,26 +138,39 @@ def uneven(study: Study, axis: str) -> bool:
 
 
 def reach(
-    study: Study, name: str, free: Sequence[str], where: Mapping[str, Positions], element: int
-) -> tuple[slice, ...]:
-    """The part of an element's own rows, along the axes that it takes whole, in which there is anything."""
+    study: Study, name: str, free: Sequence[str], where: Mapping[str, Positions], n: int
+) -> Positions | None:
+    """How far the rows of `n` elements go along axes that they take whole; None if all go to the end.
+
+    The shape is ``(n, len(free))``.
+    """
+    if not any(uneven(study, axis) for axis in free):
+        return None
     along = [positions(study, axis) for axis in free]
-    mesh = np.meshgrid(*along, indexing="ij")
-    n = mesh[0].size
-    at = {axis: np.full(n, p[element]) for axis, p in where.items()}
+    width = max(1, AT_ONCE // max(1, math.prod(map(len, along))))
+    parts = []
+    for low in range(0, max(1, n), width):
+        own = {axis: np.broadcast_to(p, (n,))[low : low + width] for axis, p in where.items()}
+        parts.append(_reach(study, name, dict(zip(free, along, strict=True)), own, min(width, n - low)))
+    return np.concatenate(parts)
+
+
+def _reach(
+    study: Study, name: str, free: Mapping[str, Positions], where: Mapping[str, Positions], n: int
+) -> Positions:
+    number, *mesh = np.meshgrid(np.arange(n), *free.values(), indexing="ij")
+    at = {axis: p[number.reshape(-1)] for axis, p in where.items()}
     at |= {axis: m.reshape(-1) for axis, m in zip(free, mesh, strict=True)}
-    gone = absent(study, name, at, n)
-    if gone is None:
-        return tuple(slice(None) for _ in free)
-    over = skipped(study, study.graph.axes.get(name, ()), at, n)
-    ran = np.ones(n, bool) if over is None else np.broadcast_to(~over, (n,))
+    gone = absent(study, name, at, number.size)
+    over = skipped(study, study.graph.axes.get(name, ()), at, number.size)
+    ran = np.ones(number.size, bool) if over is None else ~over
     ends = []
-    for place, axis in enumerate(free):
-        others = tuple(p for p in range(len(free)) if p != place)
+    for place, axis in enumerate(free, start=1):
+        others = tuple(p for p in range(1, number.ndim) if p != place)
         # A position of an even axis, and an iteration that ran, stays, however empty its row is.
-        there = (ran if axis in study.graph.loops else ~gone).reshape(mesh[0].shape)
-        ends.append(slice(0, int(there.any(axis=others).sum())) if uneven(study, axis) else slice(None))
-    return tuple(ends)
+        there = (ran if axis in study.graph.loops else ~gone).reshape(number.shape).any(axis=others)
+        ends.append(there.sum(axis=1) if uneven(study, axis) else np.full(n, number.shape[place]))
+    return np.stack(ends, axis=1)
 
 
 def across(

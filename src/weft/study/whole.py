@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +14,11 @@ from weft.model.annotations import Want, many_passes, promised, wants
 from weft.model.graph import Graph
 from weft.model.labelled import Labelled, Lazy
 from weft.plan.blocks import Positions
-from weft.study.arrays import Assembled, Values
+from weft.store.results import ColumnCache
+from weft.study.arrays import STREAMED_BYTES, Assembled, Values
 from weft.study.labels import cells, columns, coordinates, dims, filled, needed
-from weft.values.columns import Column, RangeColumn, TextColumn, TypedColumn
+from weft.values.columns import Column, RangeColumn, SequenceColumn, TextColumn, TypedColumn, concat
+from weft.values.packing import native
 
 FORMS: frozenset[Want] = frozenset({"dataarray", "dataframe", "labelled", "iterator", "lazy"})
 LABELS: frozenset[Want] = frozenset({"dataarray", "dataframe", "labelled"})
@@ -46,91 +47,141 @@ def check_packages(graph: Graph) -> None:
 
 
 class Source(Protocol):
-    """Where the values come from that an element takes whole."""
+    """Where the values come from that an element takes whole; `shared` if they are the same for all."""
 
+    @property
+    def shared(self) -> bool: ...
     def at(self, position: int) -> Assembled: ...
     def columns(self, position: int) -> Iterator[Column]: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """The same values for every element, in memory."""
+    """Values in memory: the same for every element, or for each its own."""
 
-    assembled: Assembled
+    parts: Sequence[Assembled]
+
+    @property
+    def shared(self) -> bool:
+        """Whether they are the same for every element."""
+        return len(self.parts) == 1
 
     def at(self, position: int) -> Assembled:
-        """All of them."""
-        return self.assembled
+        """All of an element's values."""
+        return self.parts[0 if self.shared else position]
 
     def columns(self, position: int) -> Iterator[Column]:
         """The values, in C order."""
-        yield self.assembled.column
+        yield self.at(position).column
 
 
 @dataclass(frozen=True, eq=False)
 class OnDisk:
-    """The same values for every element, read when they are asked for; to be sent they are read first."""
+    """Values that are read piece by piece when they are asked for; to be sent they are read first.
+
+    `chosen` is the part of the array that each element reads, or all of them, `together` what must be there
+    too.
+    """
 
     values: Values
     name: str
+    chosen: Sequence[Mapping[str, Positions]] = ({},)
+    together: tuple[str, ...] = ()
+    cache: ColumnCache | None = field(default_factory=lambda: ColumnCache(STREAMED_BYTES))
+
+    @property
+    def shared(self) -> bool:
+        """Whether they are the same for every element."""
+        return len(self.chosen) == 1
 
     def at(self, position: int) -> Assembled:
-        """All of them."""
-        return self.values.assemble(self.name)
+        """All of an element's values."""
+        if self.together:
+            column = concat(list(self.columns(position)))
+            return Assembled(column, (len(column),))
+        return self.values.assemble(self.name, self.chosen[0 if self.shared else position])
 
     def columns(self, position: int) -> Iterator[Column]:
-        """The values block by block, in C order."""
-        for column, _ in self.values.chunks(self.name):
+        """The values about a block at a time, in C order."""
+        chosen = self.chosen[0 if self.shared else position]
+        for column, _ in self.values.pieces(self.name, chosen, self.together, self.cache):
             yield column
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Held, (self.at(0),)
+        return Held, ([self.at(position) for position in range(len(self.chosen))],)
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A part of an array for each element.
+    """A part of an array for each element; as a sequence each is an array of its own.
 
-    `starts` has the flat position in `array` of each element's part, `offsets` those of the part's values
-    from there, `shape` the lengths of a part.
+    Attributes
+    ----------
+    along
+        For each axis of the array the elements' places on it; None where they take it whole.
+    reach
+        For each element and each axis of its part how far it goes; None if all go to the end.
     """
 
     array: Assembled
-    starts: Positions
-    offsets: Positions
-    shape: tuple[int, ...]
+    along: Sequence[Positions | None]
+    reach: Positions | None = None
+    shared = False
+
+    @cached_property
+    def _flat(self) -> tuple[Positions, Positions]:
+        """The flat position of each element's part, and those of the part's values from there."""
+        starts, offsets = np.zeros((), np.int64), np.zeros((), np.int64)
+        for length, at in zip(self.array.shape, self.along, strict=True):
+            starts = starts * length + (0 if at is None else at)
+            offsets = offsets * length if at is not None else offsets[..., None] * length + np.arange(length)
+        return starts, offsets
+
+    def __len__(self) -> int:
+        return len(self._flat[0])
+
+    def __getitem__(self, position: int) -> Any:
+        found = self.at(position)
+        if 0 in found.shape:
+            # The type of its elements would be that of other rows, if any are read together with it.
+            return np.empty(found.shape)
+        array, even = found.array().copy(), self.reach is None and not len(self.array.gone)
+        return np.ma.array(array, mask=False) if even and found.present is None else array
 
     def at(self, position: int) -> Assembled:
         """The part of one element."""
-        flat = self.starts[position] + self.offsets
-        if self.array.present is None:
-            return Assembled(self.array.column.take(flat), self.shape)
-        there = np.isin(flat, self.array.present)
-        if self.array.absent and len(self.shape) == 1:  # a row is just its cells
-            return Assembled(
-                self.array.column.take(np.searchsorted(self.array.present, flat[there])), (int(there.sum()),)
-            )
-        places = np.searchsorted(self.array.present, flat[there])
-        kept = None if there.all() else np.flatnonzero(there)
-        return Assembled(self.array.column.take(places), self.shape, kept)
+        starts, offsets = self._flat
+        flat = starts[position] + offsets
+        if self.reach is not None:
+            flat = flat[tuple(map(slice, self.reach[position]))]
+        return self.array.part(flat.reshape(-1), flat.shape)
 
     def columns(self, position: int) -> Iterator[Column]:
         """The values of one element's part, in C order."""
         yield self.at(position).column
 
+    def rows(self) -> Column:
+        """The parts as arrays, of which each element gets a copy: one cannot change what another reads."""
+        if self.array.present is not None or self.reach is not None:
+            return SequenceColumn(self)
+        array = self.array.array()
+        places = [at for at in self.along if at is not None]
+        order = sorted(range(len(self.along)), key=lambda place: self.along[place] is None)
+        rows = np.ascontiguousarray(array.transpose(*order, *range(len(order), array.ndim))[tuple(places)])
+        return TypedColumn(rows, "array") if native(rows.dtype) else SequenceColumn(Copies(rows))
 
-def parts(array: Assembled, axes: Sequence[str], at: Mapping[str, Positions], n: int) -> Parts:
-    """For each of `n` elements the part of an array at its positions on some axes, whole along the rest."""
-    starts, offsets = np.zeros(n, np.int64), np.zeros((), np.int64)
-    shape = []
-    for place, (axis, length) in enumerate(zip(axes, array.shape, strict=True)):
-        stride = math.prod(array.shape[place + 1 :])
-        if axis in at:
-            starts = starts + at[axis] * stride
-        else:
-            shape.append(length)
-            offsets = offsets[..., None] + np.arange(length) * stride
-    return Parts(array, starts, offsets.reshape(-1), tuple(shape))
+
+class Copies:
+    """Arrays of which whoever takes one gets a copy."""
+
+    def __init__(self, rows: np.ndarray[Any, Any]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Any:
+        return self.rows[position].copy()
 
 
 class Whole:
@@ -168,7 +219,7 @@ class Whole:
 
     def many(self, chosen: list[int]) -> Any:
         """What a batch gets: one for all, or a list where each element has a part of its own."""
-        return [self[position] for position in chosen] if isinstance(self.source, Parts) else self[chosen[0]]
+        return self[chosen[0]] if self.source.shared else [self[position] for position in chosen]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_made": None}
