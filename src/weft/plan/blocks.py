@@ -77,10 +77,6 @@ class Grid:
         """Elements of the block."""
         return math.prod(high - low for low, high in self.box(block))
 
-    def clipped(self, block: Sequence[int]) -> bool:
-        """Whether the block is smaller than a full one."""
-        return self.size(block) != self.capacity
-
     def local(self, block: Sequence[int], chosen: Sequence[Positions | None] | None = None) -> Positions:
         """Local positions of the block's elements, of those only whose storage positions are `chosen`.
 
@@ -132,45 +128,28 @@ class Grid:
         return iter(np.sort(flat.reshape(-1)).tolist())
 
 
-def block_shape(shape: Sequence[int], elements: int) -> tuple[int, ...]:
-    """A block of about `elements` elements: whole trailing axes first, so that rows stay together."""
-    left = max(1, elements)
-    block: list[int] = []
-    for length in reversed(shape):
-        part = max(1, min(length, left))
-        block.append(part)
-        left //= part
-    # An axis may grow: quick elements keep the size that was asked for along the outermost axis.
-    if block and left > 1:
-        block[-1] *= left
-    return tuple(reversed(block))
-
-
 @dataclass(frozen=True)
 class Layout:
-    """How the blocks of a group may lie along the axes of loops.
+    """How the blocks of a group lie: along which axes they may be longer than one.
 
     Attributes
     ----------
-    single
-        Places of axes along which a block has one position: the next waits for it.
-    chain
-        Place of the axis along which one job carries an element through the iterations, if there is one.
+    order
+        The places of these axes; the last is filled first.
     """
 
-    single: tuple[int, ...] = ()
-    chain: int | None = None
+    order: tuple[int, ...] = ()
 
     def block(self, shape: Sequence[int], elements: int) -> tuple[int, ...]:
-        """A block of about `elements` elements."""
-        if self.chain is not None:
-            order = [*(place for place in range(len(shape)) if place != self.chain), self.chain]
-        else:
-            order = [place for place in range(len(shape)) if place not in self.single]
+        """A block of about `elements` elements: whole trailing axes first, so that rows stay together."""
+        left = max(1, elements)
         found = [1] * len(shape)
-        sizes = block_shape([shape[place] for place in order if place not in self.single], elements)
-        for place, size in zip((p for p in order if p not in self.single), sizes, strict=True):
-            found[place] = size
+        for place in reversed(self.order):
+            found[place] = max(1, min(shape[place], left))
+            left //= found[place]
+        # An axis may grow: quick elements keep the size that was asked for along the outermost axis.
+        if self.order and left > 1:
+            found[self.order[0]] *= left
         return tuple(found)
 
 

@@ -57,10 +57,10 @@ class Group:
 
     @property
     def layout(self) -> Layout:
-        """How its blocks may lie along the axes of loops."""
-        places = {axis: place for place, axis in enumerate(self.axes)}
-        single = [places[loop.name] for loop in self.steps[0].loops if loop.name != self.chain]
-        return Layout(tuple(single), places[self.chain] if self.chain else None)
+        """How its blocks lie: along loops an iteration waits for the one before, unless a job chains them."""
+        single = {loop.name for loop in self.steps[0].loops} - {self.chain}
+        order = [place for place, axis in enumerate(self.axes) if axis not in single]
+        return Layout(tuple(sorted(order, key=lambda place: self.axes[place] == self.chain)))
 
 
 def fuse(
