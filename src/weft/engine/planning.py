@@ -8,7 +8,6 @@ from typing import Any
 
 from weft.engine.session import Backends, Options, wanted_steps
 from weft.engine.sizing import JOB_SECONDS, MOST_BLOCKS, SHARES
-from weft.errors import InvalidInput
 from weft.model.graph import Graph
 from weft.plan.axes import chosen
 from weft.plan.dataflow import fuse
@@ -18,7 +17,7 @@ from weft.store.fs import current
 from weft.store.memory import MemoryStore
 from weft.store.record import RunDirectory, StepRecord
 from weft.study import compare
-from weft.study.opening import absolute, completed
+from weft.study.opening import absolute, completed, refuse_other
 from weft.study.resolve import axes_of, inputs_of
 from weft.study.study import Study
 
@@ -37,12 +36,7 @@ def planned(
     directory = None if run_dir is None else RunDirectory(absolute(run_dir), current())
     old = directory.change() if directory is not None and directory.exists() else None
     if directory is not None and old is not None:
-        info = directory.info()
-        if info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
-            raise InvalidInput(
-                f"{directory.path} holds the run of another pipeline, {info.get('name')!r}. "
-                "Choose another run_dir."
-            )
+        refuse_other(directory, graph, name)
         graph, given = completed(directory, graph, given, old)
     inputs = inputs_of(graph, given)
     axes = axes_of(graph, inputs)

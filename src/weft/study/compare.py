@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from weft.errors import InvalidInput, RunMismatch, nearest
@@ -17,14 +17,6 @@ from weft.study.study import Input
 from weft.values.content import digest, digest_bytes
 
 CHOICES = ("error", "rerun", "keep", "replace")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What differs in one step: ``code of helper``, ``input 'k'``, ``the step before it``."""
-
-    step: str
-    what: tuple[str, ...]
 
 
 def described(graph: Graph, inputs: Mapping[str, Input], seed: int) -> dict[str, StepRecord]:
@@ -147,11 +139,11 @@ def settle(
     check_choice(on_change)
     before = old.steps if old else {}
     generation = old.generation if old else 0
-    found_differences = [
-        Difference(step.name, what)
+    found_differences = {
+        step.name: what
         for step in graph.order
         if step.name in before and (what := differences(before[step.name], new[step.name]))
-    ]
+    }
     if found_differences and on_change == "error":
         raise RunMismatch(_mismatch(graph, found_differences, before, cost))
     replaced = bool(found_differences) and on_change == "replace"
@@ -224,16 +216,13 @@ def _wiring(record: StepRecord) -> tuple[Any, ...]:
 
 
 def _mismatch(
-    graph: Graph, found: Sequence[Difference], before: Mapping[str, StepRecord],
+    graph: Graph, found: Mapping[str, Sequence[str]], before: Mapping[str, StepRecord],
     cost: Callable[[StepRecord, str], tuple[int, float]],
 ) -> str:  # fmt: skip
-    affected: dict[str, None] = {}
-    for difference in found:
-        affected |= dict.fromkeys(
-            s.name for s in graph.descendants(graph.steps[difference.step]) if s.name in before
-        )
+    below = (step.name for name in found for step in graph.descendants(graph.steps[name]))
+    affected = dict.fromkeys(name for name in below if name in before)
     lines = ["This is not what the run directory records:"]
-    lines += [f"  step {d.step!r}: {', '.join(d.what)} changed" for d in found]
+    lines += [f"  step {name!r}: {', '.join(what)} changed" for name, what in found.items()]
     n, seconds = 0, 0.0
     for name in affected:
         elements, spent = cost(before[name], name)

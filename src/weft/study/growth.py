@@ -92,12 +92,10 @@ def _born(
     for name, given in on_axis.items():
         assert given.column is not None
         if name in before.born:
-            column = (
-                concat([directory.column(before.born[name]), given.column.take(born)]) if len(born) else None
-            )
-            if column is None:
+            if not len(born):
                 found[name] = before.born[name]
                 continue
+            column = concat([directory.column(before.born[name]), given.column.take(born)])
         else:
             # An input that is new on the axis: what it was where no longer selected is not known.
             places = np.zeros(int(before.size or 0) + len(born), np.int64)

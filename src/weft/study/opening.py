@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from weft.store.memory import MemoryStore
 from weft.store.record import Change, InputRecord, RunDirectory, StepRecord, refusals
 from weft.study import compare
 from weft.study.growth import column_digest, grown
-from weft.study.resolve import axes_of, inputs_of
+from weft.study.resolve import axes_of, by_name, inputs_of
 from weft.study.study import Input, RecordedInput, Study
 from weft.study.whole import check_packages
 from weft.values.codecs import adopt, registered
@@ -63,12 +64,8 @@ def open_study(
     check_packages(graph)
     with refusals(directory.path):
         known = directory.exists()
-        info = directory.info() if known else {}
-    if info and info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
-        raise InvalidInput(
-            f"{directory.path} holds the run of another pipeline, {info.get('name')!r}, which has no step in "
-            f"common with {name!r}. Choose another run_dir."
-        )
+        if known:
+            refuse_other(directory, graph, name)
     for _ in range(20):
         with refusals(directory.path):
             if known:
@@ -81,6 +78,16 @@ def open_study(
     raise StoreError(
         f"{directory.path}: other drivers keep changing the study; try again when they are done."
     )
+
+
+def refuse_other(directory: RunDirectory, graph: Graph, name: str) -> None:
+    """Refuse a directory that holds the run of another pipeline."""
+    info = directory.info()
+    if info.get("name") != name and not set(info.get("steps", ())) & set(graph.steps):
+        raise InvalidInput(
+            f"{directory.path} holds the run of another pipeline, {info.get('name')!r}, which has no step in "
+            f"common with {name!r}. Choose another run_dir."
+        )
 
 
 def _attempt(
@@ -133,27 +140,17 @@ def completed(directory: RunDirectory, graph: Graph, given: Any, old: Change | N
     """A part of the recorded pipeline, completed by recorded steps and inputs that it lacks."""
     if old is None:
         return graph, given
-    values: Any = given
-    if isinstance(given, Mapping):  # what is given under a name that a loop makes is not lacking
-        values = {graph.firsts.get(name, name): value for name, value in given.items()}
-    lacking = (
-        [n for n in graph.inputs if not isinstance(values, dict) or n not in values]
-        if values is None or isinstance(values, dict)
-        else []
-    )
+    values = by_name(graph, given)
+    lacking = [name for name in graph.inputs if name not in values]
     makers = {output: name for name, record in old.steps.items() for output in record.outputs}
     if any(name in makers and makers[name] not in graph.steps for name in lacking):
         recorded = {step.name: step for step in load_code(directory, old.code)}
         taken = {output for step in graph.order for output in step.outputs}
         added = [s for s in recorded.values() if s.name not in graph.steps and not taken & set(s.outputs)]
         graph = Graph([*added, *beside(graph.order, recorded.values())])
-        lacking = [n for n in graph.inputs if values is None or n not in values]
-    values = {} if values is None else values
-    for name in lacking:
-        record = old.inputs.get(name)
-        if record is not None and isinstance(values, dict):
-            values[name] = recorded_value(directory, record)
-    return graph, values
+        lacking = [name for name in graph.inputs if name not in values]
+    found = {name: recorded_value(directory, old.inputs[name]) for name in lacking if name in old.inputs}
+    return graph, values | found
 
 
 def _kept(old: Change | None, graph: Graph, records: Mapping[str, StepRecord]) -> dict[str, StepRecord]:
@@ -182,22 +179,23 @@ def recorded_value(directory: RunDirectory, record: InputRecord) -> Any:
 def _digested(inputs: Mapping[str, Input]) -> dict[str, Input]:
     found = {}
     for name, given in inputs.items():
-        try:
-            if given.column is None:
-                found[name] = replace(given, digest=digest(given.value))
-            else:
-                found[name] = replace(given, digest=column_digest(given.column, given.shape))
-        except TypeError as error:
-            raise unkeepable(given, error) from error
+        with _keepable(given):
+            column = given.column
+            content = digest(given.value) if column is None else column_digest(column, given.shape)
+            found[name] = replace(given, digest=content)
     return found
 
 
-def unkeepable(given: Input, error: TypeError) -> InvalidInput:
-    """The error for an input that cannot be pickled."""
-    return InvalidInput(
-        f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor "
-        f"sent to other processes: {error}"
-    )
+@contextlib.contextmanager
+def _keepable(given: Input) -> Iterator[None]:
+    """Say which input it is that cannot be pickled."""
+    try:
+        yield
+    except TypeError as error:
+        raise InvalidInput(
+            f"The input {given.name!r} ({type(given.value).__name__}) cannot be kept in a run directory, nor "
+            f"sent to other processes: {error}"
+        ) from error
 
 
 def _create(directory: RunDirectory, graph: Graph, name: str, seed: int) -> None:
@@ -232,14 +230,11 @@ def packages() -> dict[str, str]:
 
 def _put_inputs(directory: RunDirectory, inputs: Mapping[str, Input]) -> None:
     for given in inputs.values():
-        try:
-            with keeping_files(directory.path, directory.fs):
-                if given.column is None:
-                    directory.put_value(given.digest, given.value)
-                else:
-                    directory.put_column(given.digest, with_copies(given.column))
-        except TypeError as error:
-            raise unkeepable(given, error) from error
+        with _keepable(given), keeping_files(directory.path, directory.fs):
+            if given.column is None:
+                directory.put_value(given.digest, given.value)
+            else:
+                directory.put_column(given.digest, with_copies(given.column))
 
 
 def keep_code(directory: RunDirectory, graph: Graph) -> str:

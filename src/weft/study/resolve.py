@@ -30,7 +30,7 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
     ShapeError
         For nested lists of unequal lengths.
     """
-    values = {graph.firsts.get(name, name): value for name, value in _mapping(given).items()}
+    values = by_name(graph, given)
     for name in graph.loops:
         if name in values:
             raise InvalidInput(f"{name!r} is the iteration of a loop: it counts by itself, from 0.")
@@ -78,16 +78,18 @@ def inputs_of(graph: Graph, given: Any) -> dict[str, Input]:
     return found
 
 
-def _mapping(given: Any) -> dict[str, Any]:
+def by_name(graph: Graph, given: Any) -> dict[str, Any]:
+    """What was given as inputs, by the names that they have in the graph."""
     if given is None:
         return {}
     if isinstance(given, Mapping):
         bad = [name for name in given if not isinstance(name, str)]
         if bad:
             raise InvalidInput(f"Inputs are given by name, got the key {bad[0]!r}.")
-        return dict(given)
+        values: dict[str, Any] = dict(given)
+        return {graph.firsts.get(name, name): value for name, value in values.items()}
     if type(given).__module__.partition(".")[0] == "pandas" and hasattr(given, "columns"):
-        return {str(name): given[name] for name in given.columns}
+        return by_name(graph, {str(name): given[name] for name in given.columns})
     raise InvalidInput(f"inputs is a mapping of names to values, or a DataFrame; got {type(given).__name__}.")
 
 
@@ -101,9 +103,6 @@ def _listed(graph: Graph) -> str:
 
 def _mapped(name: str, value: Any, depth: int) -> tuple[Any, tuple[int, ...]]:
     try:
-        if depth == 1:
-            column = from_input(value)
-            return column, (len(column),)
         return nested(value, depth)
     except (InvalidInput, ShapeError) as error:
         raise type(error)(f"input {name!r}: {error}") from None
