@@ -280,3 +280,10 @@ def test_an_empty_row_is_the_same_alone_and_among_others(rows: list[list[int]], 
     together = rounds(rows, sweep=weft.grid(k=[1]))
     assert together.ok and run["row"].tolist() == together["row"].tolist()
     assert {kind for n, kind, _ in run["row"].ravel() if n == 0} == {"float64"}
+
+
+def test_an_empty_row_takes_nothing_from_those_after_it() -> None:
+    cells = weft.step("x", mapspec="k[k], n[j] -> x[k, j, i?]")(lambda k, n: [10 * k + v for v in range(n)])
+    table = weft.step("t", mapspec="x[k, :, :] -> t[k]")(lambda x: (x.shape, int(x.sum())))
+    run = weft.Pipeline([cells, table]).run({"k": [1, 2], "n": [2, 0, 3]})
+    assert [run.isel("t", k=at) for at in range(2)] == [((3, 3), 54), ((3, 3), 104)]

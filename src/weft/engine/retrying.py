@@ -36,7 +36,7 @@ class Retry:
                 if opened:
                     self._hold(track, step)
                 elif step.name not in self.following:
-                    track.impossible = True
+                    track.losses.impossible = True
 
     def _hold(self, track: Track, step: Step) -> None:
         grid, results = track.grid, self.study.results[step.name]

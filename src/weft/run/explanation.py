@@ -71,7 +71,7 @@ def explain(study: Study, step: Step, name: str, chosen: Mapping[str, Positions]
     if "seed" in record.parts:
         key = ", and the element's coordinates"
         if where is not None:
-            words = stream_words(step.name, 0, Fetcher(study).coordinates(step, where, 1))[0]
+            words = stream_words(step.name, Fetcher(study).coordinates(step, where, 1))[0]
             key = f", spawn key {tuple(words.tolist())}"
         found["rng"] = f"PCG64 from seed {study.seed}{key}"
     return found

@@ -10,7 +10,7 @@ import numpy as np
 from weft.errors import InvalidInput
 from weft.run.contents import new_place
 from weft.run.handle import Handle
-from weft.study.arrays import Assembled
+from weft.study.assembled import Assembled
 from weft.study.labels import columns, coordinates, dims, filled, needed
 
 

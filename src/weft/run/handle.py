@@ -19,11 +19,12 @@ from weft.run import places
 from weft.store.fs import current
 from weft.store.record import RunDirectory, refusals
 from weft.study.arguments import Fetcher
-from weft.study.arrays import Assembled, Values
+from weft.study.arrays import Values
+from weft.study.assembled import Assembled
 from weft.study.compare import code_of
 from weft.study.opening import RecordedFunction, load_code, load_study
 from weft.study.study import Study
-from weft.study.survey import Survey, without_stale
+from weft.study.survey import Survey
 from weft.values.columns import concat
 
 
@@ -108,10 +109,9 @@ class Handle:
         shape = study.array_shape(name)
         if shape is None or (step is not None and study.grid(step) is None and 0 not in shape):
             return Assembled(concat([]), shape or (1,), np.empty(0, np.int64))
-        found = self._values.assemble(name, chosen)
-        if step is not None and Fetcher(study).reads_whole(step):
-            return without_stale(Survey(study), step.name, name, found, chosen)
-        return found
+        may_be_stale = step is not None and Fetcher(study).reads_whole(step)
+        holds = Survey(study).holding(step) if step is not None and may_be_stale else None
+        return self._values.assemble(name, chosen, holds)
 
     def _shown(self, name: str, found: Assembled) -> Any:
         if not self._study.graph.axes.get(name):

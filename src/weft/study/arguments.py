@@ -14,7 +14,8 @@ from weft.model.step import Parameter, Step
 from weft.plan.axes import occurrences
 from weft.plan.blocks import Block, Grid, Positions, positions, ranges
 from weft.study import coarse
-from weft.study.arrays import Assembled, Values
+from weft.study.arrays import Values
+from weft.study.assembled import Assembled
 from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
@@ -170,9 +171,11 @@ class Fetcher(Reading):
                     found.given[name, parameter.name] = self._argument(step, parameter, where, n)
             self._digests(step, where, n, found, made, box)
             if "rng" in asks:
-                found.words[name] = stream_words(name, 0, self.coordinates(step, where, n))
+                found.words[name] = stream_words(name, self.coordinates(step, where, n))
             if asks & {"ctx", "res"} or callable(step.resources):
-                self._place(step, where, n, found)
+                index, coords = place(study, self.values, step, where, n)
+                found.index.update(index)
+                found.coords.update(coords)
         for loop in first.loops:
             if loop.until in made:
                 found.gates[str(loop.until)] = self.before(loop.name, where, n)
@@ -208,62 +211,51 @@ class Fetcher(Reading):
     def _argument(
         self, step: Step, parameter: Parameter, where: Mapping[str, Positions], n: int
     ) -> Column | Single | Whole:
-        study, name = self.study, parameter.name
-        if not study.graph.made(name) and name not in study.inputs:
+        study, name, want = self.study, parameter.name, wants(parameter.annotation)
+        given = study.inputs.get(name)
+        if not study.graph.made(name) and given is None:
             return Single(parameter.default)
-        read = study.graph.read(step, name)
-        if read.elementwise and read.indices:
+        indices = study.graph.read(step, name).indices
+        if not indices:
+            value = self.values.elements(name, {}, 1).tolist()[0] if given is None else given.value
+            return Single(_guarded(value, not step.axes) if type(value) is np.ndarray else value)
+        if None not in indices:
             return self.values.elements(name, where, n)
-        if not read.indices:
-            given = study.inputs.get(name)
-            value = given.value if given is not None else self.values.elements(name, {}, 1).tolist()[0]
-            array = type(value) is np.ndarray
-            return Single(_guarded(value, private=not step.axes) if array else value)
-        want = wants(parameter.annotation)
-        if want in FORMS or (want == "list" and any(read.indices)):
-            return self._whole(step, parameter, read.indices, where, n)
-        if not any(read.indices):
-            return Single(self._shown(step, parameter, self.values.whole(name), private=not step.axes))
-        return self.parts(name, read.indices, where, n).rows()
+        shared = not any(indices)
+        if want in FORMS or (want == "list" and not shared):
+            source = self._source(step, name, want, shared, where, n)
+            free = [a for a, index in zip(study.graph.axes[name], indices, strict=True) if index is None]
+            labels = self._labels(free) if {want, wants(promised(parameter.annotation))} & LABELS else {}
+            return Whole(name, parameter.annotation, free, n, source, labels, private=not step.axes)
+        if shared:
+            return Single(self._shown(step, parameter, self.values.whole(name)))
+        return self.parts(step, name, where, n).rows()
 
-    def _whole(
-        self,
-        step: Step,
-        parameter: Parameter,
-        indices: Sequence[str | None],
-        where: Mapping[str, Positions],
-        n: int,
-    ) -> Whole:
-        """Axes that are taken whole, as the annotation asks."""
-        name, axes, want = parameter.name, self.study.graph.axes[parameter.name], wants(parameter.annotation)
-        free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
-        labels = {
-            other.removesuffix(FIRST): (given.axes[0], self.values.whole(other))
-            for other, given in self.study.inputs.items()
-            if len(given.axes) == 1 and given.axes[0] in free
-            if {want, wants(promised(parameter.annotation))} & LABELS
-        }
-        source: Source
+    def _source(
+        self, step: Step, name: str, want: str, shared: bool, where: Mapping[str, Positions], n: int
+    ) -> Source:
+        """Where the values come from that elements take whole."""
         if want == "iterator" and coarse.stretched(self.study.graph, step, name):
-            source = coarse.read(self.values, step, name, where)
-        elif len(free) < len(axes):
-            source = self.parts(name, indices, where, n)
-        elif want in STREAMED:
-            source = OnDisk(self.values, name)
-        else:
-            source = Held([self.values.whole(name)])
-        return Whole(name, parameter.annotation, free, n, source, labels, private=not step.axes)
+            return coarse.read(self.values, step, name, where)
+        if not shared:
+            return self.parts(step, name, where, n)
+        return OnDisk(self.values, name) if want in STREAMED else Held([self.values.whole(name)])
 
-    def _shown(self, step: Step, parameter: Parameter, whole: Assembled, private: bool) -> Any:
+    def _labels(self, axes: Sequence[str]) -> dict[str, tuple[str, Assembled]]:
+        """The inputs along one of some axes, by their names: the axis, and the values."""
+        return {
+            name.removesuffix(FIRST): (given.axes[0], self.values.whole(name))
+            for name, given in self.study.inputs.items()
+            if len(given.axes) == 1 and given.axes[0] in axes
+        }
+
+    def _shown(self, step: Step, parameter: Parameter, whole: Assembled) -> Any:
         """A whole array as the annotation asks; only a step that runs once may write to it."""
         if wants(parameter.annotation) == "list":
             return whole.nested()
         given = self.study.inputs.get(parameter.name)
-        if given is not None and type(given.value) is np.ndarray:
-            array = given.value
-        else:
-            array = whole.array()
-        return _guarded(array, private)
+        array = given.value if given is not None and type(given.value) is np.ndarray else whole.array()
+        return _guarded(array, not step.axes)
 
     def _digests(
         self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments, made: Container[str],
@@ -311,11 +303,6 @@ class Fetcher(Reading):
                 found = storage
             self._occurrences[axis] = found
         return self._occurrences[axis]
-
-    def _place(self, step: Step, where: Mapping[str, Positions], n: int, found: Arguments) -> None:
-        index, coords = place(self.study, self.values, step, where, n)
-        found.index.update(index)
-        found.coords.update(coords)
 
 
 def _guarded(array: Any, private: bool) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from weft.plan.blocks import Grid, Positions
 from weft.store.commits import DONE
 from weft.store.results import ColumnCache
+from weft.study.assembled import NONE, Assembled
 from weft.study.ends import absent, across
 from weft.study.ends import positions as all_positions
 from weft.study.study import Study
@@ -25,108 +25,6 @@ from weft.values.content_digest import array_tag, short_hash
 STREAMED_BYTES = 1 << 20  # of columns that are kept while an array is read block by block
 STREAMED_ELEMENTS = 16384
 Holds = Callable[[Mapping[str, Positions], int], Any]
-NONE: Positions = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Assembled:
-    """An array put together from blocks: present values in C order, and where they stand.
-
-    Attributes
-    ----------
-    column
-        The values that are there.
-    shape
-        Lengths of the whole.
-    present
-        Flat positions of the values; None if all are there.
-    own
-        Whether the values lie in memory that nobody else holds: whoever asked may have it as it is, which
-        saves copying it, a fifth of loading 10^6 values.
-    gone
-        Flat positions at which there never will be a value: a loop or a row ended before them.
-    """
-
-    column: Column
-    shape: tuple[int, ...]
-    present: Positions | None = None
-    own: bool = False
-    gone: Positions = field(default_factory=lambda: NONE)
-
-    @property
-    def places(self) -> Positions:
-        """Flat positions of the values."""
-        return np.arange(len(self.column)) if self.present is None else self.present
-
-    @property
-    def n_missing(self) -> int:
-        """How many values are not there, and could be."""
-        return 0 if self.present is None else math.prod(self.shape) - len(self.present) - len(self.gone)
-
-    def part(self, flat: Positions, shape: tuple[int, ...]) -> Assembled:
-        """The values at flat positions, in a shape of their own."""
-        if self.present is None:
-            return Assembled(self.column.take(flat), shape)
-        there = among(flat, self.present)
-        kept = None if there.all() else np.flatnonzero(there)
-        return Assembled(self.column.take(np.searchsorted(self.present, flat[there])), shape, kept)
-
-    def array(self) -> np.ndarray[Any, Any]:
-        """The values as an array of native dtype, values that are arrays stacked behind.
-
-        A masked array if some are missing.
-        """
-        values = self.column.to_array()
-        base = values.base
-        if (
-            self.own
-            and isinstance(base, np.ndarray)
-            and base.shape == values.shape
-            and base.dtype == values.dtype
-        ):
-            values = base
-        inner = values.shape[1:]
-        if self.present is None:
-            return values.reshape(self.shape + inner)
-        size = math.prod(self.shape)
-        # What lies under the mask is read and told apart with the rest: not whatever was in the memory.
-        blank = (np.empty if values.dtype.hasobject else np.zeros)((size, *inner), values.dtype)
-        full: np.ndarray[Any, Any] = cast(Any, np.ma).array(blank, mask=True)
-        if len(self.present):
-            full[self.present] = values
-        return full.reshape(self.shape + inner)
-
-    def nested(self) -> Any:
-        """The values as nested lists, exactly as they were given or returned."""
-        values: list[Any] = self.column.tolist()
-        if self.present is not None and len(self.shape) > 1:
-            return self._rows(values)
-        for length in reversed(self.shape[1:]):
-            values = (
-                [values[i : i + length] for i in range(0, len(values), length)]
-                if length
-                else [[] for _ in range(math.prod(self.shape[:-1]))]
-            )
-        return values
-
-    def _rows(self, values: list[Any]) -> Any:
-        """Nested lists in which the last dimension has what is there, and no more."""
-        assert self.present is not None
-        outer = self.shape[:-1]
-        number = self.present // max(self.shape[-1], 1)
-        ends = np.searchsorted(number, np.arange(math.prod(outer)), side="right").tolist()
-        rows: list[Any] = [values[low:high] for low, high in zip([0, *ends], ends, strict=False)]
-        for length in reversed(outer[1:]):
-            rows = [rows[i : i + length] for i in range(0, len(rows), length)]
-        return rows
-
-
-def among(flat: Positions, known: Positions) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which positions are among others, which are sorted."""
-    if not len(known):
-        return np.zeros(flat.shape, bool)
-    found: np.ndarray[Any, np.dtype[np.bool_]] = known.take(np.searchsorted(known, flat), mode="clip") == flat
-    return found
 
 
 class Values:
@@ -193,25 +91,13 @@ class Values:
         grid = self.study.grid(step)
         if grid is None:
             return np.zeros(n, bool)
-        found = self.done(step.name, grid, [np.broadcast_to(positions[a], (n,)) for a in step.axes], n)
-        return found & ~absent(self.study, name, positions, n) if step.ragged else found
-
-    def done(
-        self, step: str, grid: Grid, positions: Sequence[Positions], n: int
-    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which elements of a step at storage positions are done."""
-        results = self.study.results[step]
-        if not positions:
-            state = results.state(grid, ())
-            return np.full(n, state.states()[0] == DONE)
-        number, local = grid.locate(positions)
-        found = np.zeros(n, bool)
+        results, found = self.study.results[step.name], np.zeros(n, bool)
+        number, local = (np.broadcast_to(p, n) for p in grid.locate([positions[a] for a in step.axes]))
         for block in np.unique(number).tolist():
             which = np.flatnonzero(number == block)
-            where = grid.at(block)
-            if where in results.commits:
-                found[which] = results.state(grid, where).states()[local[which]] == DONE
-        return found
+            if grid.at(block) in results.commits:
+                found[which] = results.state(grid, grid.at(block)).states()[local[which]] == DONE
+        return found & ~absent(self.study, name, positions, n) if step.ragged else found
 
     def whole(self, name: str, seen: str = "") -> Assembled:
         """A whole array in logical order, kept for the next who asks while its fingerprint is as it was."""
@@ -262,25 +148,24 @@ class Values:
         column = self.elements(name, part, len(kept)) if len(kept) else concat([])
         return Assembled(column, shape, kept, gone=NONE if gone is None else np.flatnonzero(gone))
 
+    def _in_order(self, name: str) -> bool:
+        """Whether an array has one axis or none, whose positions are stored in their own order."""
+        study, axes = self.study, self.study.graph.axes.get(name, ())
+        moved = (study.axes[axis].selection is not None or axis in study.graph.loops for axis in axes)
+        return len(axes) <= 1 and not any(moved)
+
     def _blocks(self, name: str) -> Grid | None:
-        """The blocks of an array along one axis or none that lie in storage in its own order."""
-        study = self.study
-        axes, step = study.graph.axes.get(name, ()), study.graph.producer.get(name)
-        if step is None or step.opened or len(axes) > 1:
-            return None
-        if any(study.axes[axis].selection is not None or axis in study.graph.loops for axis in axes):
-            return None
-        return study.grid(step)
+        """The blocks of an array that a step made, if one after the other they are the array."""
+        step = self.study.graph.producer.get(name)
+        return None if step is None or step.opened or not self._in_order(name) else self.study.grid(step)
 
     def _quick(self, name: str) -> Assembled | None:
         """The whole of an array whose blocks are whole: no index per element."""
         study, grid = self.study, self._blocks(name)
         if grid is None:
             given = study.inputs.get(name)
-            if given is None or given.column is None or len(given.axes) > 1:
-                return None
-            plain = study.axes[given.axes[0]].selection is None
-            return Assembled(given.column, (len(given.column),)) if plain else None
+            column = None if given is None or not self._in_order(name) else given.column
+            return None if column is None else Assembled(column, (len(column),))
         results = study.results[study.graph.producer[name].name]
         columns = []
         for number in range(grid.n_blocks):
@@ -311,7 +196,7 @@ class Values:
         study, axes = self.study, self.study.graph.axes.get(name, ())
         along = [chosen[a] if a in chosen else all_positions(study, a) for a in axes]
         shape = tuple(map(len, along))
-        grid = None if chosen else self._blocks(name)
+        grid = None if chosen or together else self._blocks(name)
         size, width = math.prod(shape), self._width(name) if grid is None else grid.capacity
         for low in range(0, size, width):
             flat = np.arange(low, min(low + width, size))

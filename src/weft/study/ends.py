@@ -19,78 +19,66 @@ AT_ONCE = 1 << 18  # places that are looked at together
 class Ends:
     """The ends of one loop, from what its body made as ``until`` so far.
 
-    Under other axes each element has its own loop, and its own end.
+    Under other axes, `along`, each element has its own loop, and its own end.
     """
 
     def __init__(self, study: Study, loop: Iterations) -> None:
         assert loop.until is not None
         step = study.graph.producer[loop.until]
         self.along = tuple(axis for axis in step.axes if axis != loop.name)
-        self.place = step.axes.index(loop.name)
-        self.most = study.axes[loop.name].length  # fewer than were made, if n_iterations was lowered
-        self.truths = gathered(study, step.name, loop.until, lambda column: list(map(bool, column.tolist())))
-
-    def _look(self) -> Any:
-        """What was made so far: -1 unknown, 0 go on, 1 end; the iterations in the last dimension."""
-        return np.moveaxis(self.truths.numbers(), self.place, -1)
-
-    def lengths(self) -> Any:
-        """Iterations that there are, an array along `along` in storage order; all while none ended."""
-        truths = self._look()
-        ended = truths == 1
-        lengths = np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, truths.shape[-1])
-        return lengths if self.most is None else np.minimum(lengths, self.most)
+        truths = gathered(study, step.name, loop.until, lambda column: list(map(bool, column.tolist())))
+        # -1 unknown, 0 go on, 1 end; the iterations in the last dimension
+        self._truths = np.moveaxis(truths.numbers(), step.axes.index(loop.name), -1)
+        ended = self._truths == 1
+        # Iterations that there are, in storage order; all while none ended.
+        lengths = np.where(ended.any(axis=-1), ended.argmax(axis=-1) + 1, ended.shape[-1])
+        most = study.axes[loop.name].length  # fewer than were made, if n_iterations was lowered
+        self.lengths = lengths if most is None else np.minimum(lengths, most)
 
     def at(self, where: Mapping[str, Positions]) -> Any:
         """Iterations that there are of the loops of some elements."""
-        lengths = self.lengths()
-        for place in reversed(range(len(self.along))):
-            if self.along[place] not in where:
-                # What runs once for all goes on as long as any does.
-                lengths = lengths.max(axis=place, initial=0)
+        # What runs once for all goes on as long as any does.
+        once = tuple(place for place, axis in enumerate(self.along) if axis not in where)
+        lengths = self.lengths.max(axis=once, initial=0)
         return lengths[tuple(where[axis] for axis in self.along if axis in where)]
 
     def known(self) -> bool:
         """Whether no loop goes on."""
-        last = np.take_along_axis(self._look(), np.maximum(self.lengths() - 1, 0)[..., None], axis=-1)
+        last = np.take_along_axis(self._truths, np.maximum(self.lengths - 1, 0)[..., None], axis=-1)
         return bool((last != UNKNOWN).all())
 
 
-def ends(study: Study, loop: Iterations) -> Ends:
-    """The ends of a loop that has any."""
-    return Ends(study, loop)
+def ends(study: Study, axis: str) -> Ends | None:
+    """The ends of a loop; None if the axis is no loop's that ends by itself."""
+    loop = study.graph.loops.get(axis)
+    return None if loop is None or loop.until is None else Ends(study, loop)
 
 
 def skipped(study: Study, axes: Any, where: Mapping[str, Positions], n: int) -> Any:
     """Which of `n` elements along `axes` a loop ended before; None if no loop can have."""
     found = None
     for axis in axes:
-        loop = study.graph.loops.get(axis)
-        if loop is None or loop.until is None:
+        held = ends(study, axis)
+        if held is None:
             continue
-        over = where[axis] >= ends(study, loop).at(where)
+        over = where[axis] >= held.at(where)
         found = over if found is None else found | over
     return None if found is None else np.broadcast_to(found, (n,))
 
 
 def last(study: Study, axis: str, where: Mapping[str, Positions], n: int) -> Positions:
     """Position of the last iteration for each of `n` elements."""
-    loop = study.graph.loops[axis]
-    size = study.axes[axis].length or 0
-    if loop.until is None:
-        return np.full(n, size - 1)
-    found: Positions = np.broadcast_to(ends(study, loop).at(where) - 1, (n,))
+    held = ends(study, axis)
+    if held is None:
+        return np.full(n, (study.axes[axis].length or 0) - 1)
+    found: Positions = np.broadcast_to(held.at(where) - 1, (n,))
     return found
 
 
 def positions(study: Study, axis: str) -> Positions:
     """Storage position of each logical position of an axis; of a loop's as far as any ran."""
-    found = study.axes[axis].positions
-    loop = study.graph.loops.get(axis)
-    if loop is None or loop.until is None or not ends(study, loop).known():
-        return found
-    lengths = ends(study, loop).lengths()
-    return found[: int(lengths.max(initial=0))]
+    found, held = study.axes[axis].positions, ends(study, axis)
+    return found[: int(held.lengths.max(initial=0))] if held is not None and held.known() else found
 
 
 def absent(study: Study, name: str, where: Mapping[str, Positions], n: int) -> Any:
@@ -134,7 +122,7 @@ def extent(study: Study, name: str, axis: str, where: Mapping[str, Positions], n
 def uneven(study: Study, axis: str) -> bool:
     """Whether rows along an axis may have different lengths."""
     loop = study.graph.loops.get(axis)
-    return axis in study.graph.ragged or (loop is not None and loop.until is not None)
+    return axis in study.graph.ragged or (loop is not None and bool(loop.until))
 
 
 def reach(

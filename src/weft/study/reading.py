@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from weft.model.annotations import wants
 from weft.model.step import Parameter, Step
-from weft.plan.blocks import Positions
+from weft.plan.blocks import Block, Grid, Positions
 from weft.study import coarse
 from weft.study.arrays import Values
 from weft.study.ends import reach
@@ -61,50 +61,60 @@ class Reading:
 
     def whole_digests(self, step: Step, where: Mapping[str, Positions], n: int) -> Any:
         """For each element the digest of what it takes whole."""
-        if not self.reads_whole(step):
+        names, graph = self.reads_whole(step), self.study.graph
+        if not names:
             return np.zeros((n, 16), np.uint8)
-        states = [hashlib.blake2b(digest_size=16) for _ in range(n)] if n else []
-        shared = hashlib.blake2b(digest_size=16)
-        single = True
         annotations = {p.name: p.annotation for p in step.parameters}
-        for name in self.reads_whole(step):
-            indices = self.study.graph.read(step, name).indices
-            if coarse.stretched(self.study.graph, step, name):
-                single = False
-                rows = coarse.digests(coarse.read(self.values, step, name, where))
-                for state, row in zip(states, rows, strict=True):
-                    state.update(row)
-                continue
-            if not any(indices):
+        shared = hashlib.blake2b(digest_size=16)
+        own: list[Iterable[Any]] = []
+        for name in names:
+            indices = graph.read(step, name).indices
+            if coarse.stretched(graph, step, name):
+                own.append(coarse.digests(coarse.read(self.values, step, name, where)))
+            elif not any(indices):
                 streamed = bool(indices) and wants(annotations[name]) in STREAMED
                 shared.update(self.values.content_digest(name, streamed))
-                continue
-            single = False
-            for axis, index in zip(self.study.graph.axes[name], indices, strict=True):
-                if index is None:
-                    shared.update(self.values.axis_digest(axis))
-            digests = self.parts(name, indices, where, n).rows().element_digests()
-            for state, row in zip(states, digests, strict=True):
-                state.update(row.tobytes())
-        if single:
-            return np.broadcast_to(np.frombuffer(shared.digest(), np.uint8), (n, 16))
+            else:
+                for axis, index in zip(graph.axes[name], indices, strict=True):
+                    if index is None:
+                        shared.update(self.values.axis_digest(axis))
+                own.append(self.parts(step, name, where, n).rows().element_digests())
         common = shared.digest()
-        for state in states:
-            state.update(common)
-        return np.frombuffer(b"".join(s.digest() for s in states), np.uint8).reshape(n, 16)
+        if not own:
+            return np.broadcast_to(np.frombuffer(common, np.uint8), (n, 16))
+        read = (b"".join(map(bytes, rows)) + common for rows in zip(*own, strict=True))
+        found = b"".join(hashlib.blake2b(each, digest_size=16).digest() for each in read)
+        return np.frombuffer(found, np.uint8).reshape(n, 16)
 
-    def parts(
-        self, name: str, indices: Sequence[str | None], where: Mapping[str, Positions], n: int
-    ) -> Parts:
+    def holding(self, step: Step, grid: Grid, block: Block, local: Positions, done: Any) -> Any:
+        """Which of a block's done elements still hold: by its digest what they read is what is there."""
+        study = self.study
+        seen = self.fingerprint(step, dict(zip(step.axes, grid.box(block), strict=True)))
+        results = study.results[step.name]
+        state = results.state(grid, block)
+        if not seen or all(c.reads == seen for c in state.commits if c.n_done):
+            return done
+        found = done.copy()
+        where = dict(zip(step.axes, grid.storage(block, local), strict=True))
+        for name in study.graph.traced(step):
+            found &= self.values.present(name, where, len(local))
+        at = np.flatnonzero(found)
+        digests = self.read_digests(step, {axis: p[at] for axis, p in where.items()}, len(at))
+        for commit, places, which in state.sources(local[at]):
+            if commit.reads == seen:
+                continue
+            kept = results.digests(commit)
+            found[at[which]] = False if kept is None else (kept[places] == digests[which]).all(axis=1)
+        return found
+
+    def parts(self, step: Step, name: str, where: Mapping[str, Positions], n: int) -> Parts:
         """For each of `n` elements the part of an array along the axes that are taken whole."""
-        axes = self.study.graph.axes[name]
+        axes, indices = self.study.graph.axes[name], self.study.graph.read(step, name).indices
         chosen: dict[str, Positions] = {}
         along: list[Positions | None] = []
         for axis, index in zip(axes, indices, strict=True):
-            if index is None:
-                along.append(None)
-            else:
+            if index is not None:
                 chosen[axis], inverse = np.unique(where[axis], return_inverse=True)
-                along.append(np.broadcast_to(inverse, (n,)))
-        free = [axis for axis, index in zip(axes, indices, strict=True) if index is None]
+            along.append(None if index is None else np.broadcast_to(inverse, (n,)))
+        free = [axis for axis in axes if axis not in chosen]
         return Parts(self.values.assemble(name, chosen), along, reach(self.study, name, free, where, n))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def stream_words(step: str, iteration: int, coordinates: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
+def stream_words(step: str, coordinates: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
     """Spawn keys of elements' random streams: four 32-bit words each.
 
     Parameters
@@ -18,10 +18,10 @@ def stream_words(step: str, iteration: int, coordinates: np.ndarray[Any, np.dtyp
 
     Notes
     -----
-    The words are the blake2b digest of step name, iteration and coordinates; together with the run's seed
+    The words are the blake2b digest of step name, a zero and coordinates; together with the run's seed
     they make the `numpy.random.SeedSequence` (O'Neill's seeding, as NumPy documents it for parallel use).
     """
-    prefix = hashlib.blake2b(f"{step}\x00{iteration}\x00".encode(), digest_size=16)
+    prefix = hashlib.blake2b(f"{step}\x000\x00".encode(), digest_size=16)
     words = np.empty((len(coordinates), 4), np.uint32)
     for number, row in enumerate(coordinates):
         state = prefix.copy()

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from weft.contracts import Count
+from weft.model.step import Step
 from weft.plan.blocks import Positions
 from weft.plan.dataflow import Group, fuse, needs, unkept
-from weft.store.commits import BLOCKED, DONE, FAILED, OPEN, SKIPPED
+from weft.store.commits import DONE, FAILED, OPEN, SKIPPED
 from weft.study.arguments import Fetcher
-from weft.study.arrays import Assembled
+from weft.study.arrays import Holds
 from weft.study.coarse import in_storage
-from weft.study.ends import positions as all_positions
+from weft.study.losses import Codes
 from weft.study.study import Study
 from weft.study.tracks import Track
-from weft.values.columns import concat
 
 
 def tracks_of(
@@ -38,6 +38,7 @@ def tracks_of(
         # Of loops a track may need itself, and those after it.
         found = needs(study.graph, track.group, home)
         track.needs = tuple((in_storage(study, n), made[n.producer]) for n in found if n.producer in made)
+        track.losses.needed = [needed.losses for _, needed in track.needs]
     return list(made.values())
 
 
@@ -71,8 +72,8 @@ class Survey:
                 for count in track.counts.values():
                     count.total = track.total()
         for track, number in _in_order(opened):
-            if not track.settled[number] and track.items(number):
-                track.count_valid(number)
+            if not track.settled[number]:
+                track.items(number)
         lost, now = 0, self._lost(opened) if study.graph.loops else 0
         while lost != now:  # what is lost blocks later iterations, and so on
             for track, number in _in_order(opened):
@@ -107,17 +108,12 @@ class Survey:
 
     def counts(self) -> dict[str, Count]:
         """Elements of each step by state."""
-        return {name: self._count(track, name) for name, track in self.tracks.items()}
+        for name, track in self.tracks.items():
+            commits = self.study.results[name].commits
+            track.counts[name].seconds = sum(c.seconds for found in commits.values() for c in found.values())
+        return {name: track.counts[name] for name, track in self.tracks.items()}
 
-    def _count(self, track: Track, name: str) -> Count:
-        count = track.counts[name]
-        commits = self.study.results[name].commits
-        count.seconds = sum(c.seconds for found in commits.values() for c in found.values())
-        if track.grid is not None:
-            count.blocked = track.losses.total(name) - count.failed
-        return count
-
-    def elements(self, step: str) -> Iterator[tuple[dict[str, Positions], Any]]:
+    def elements(self, step: str) -> Iterator[tuple[dict[str, Positions], Codes]]:
         """Storage positions on each axis, and states, of a step's wanted elements, block by block."""
         track, made = self.tracks[step], self.study.graph.steps[step]
         grid = track.grid
@@ -128,16 +124,25 @@ class Survey:
             block = blocks.at(number)
             local = blocks.local(block, track.selection)
             if grid is None:
-                states = np.full(len(local), OPEN)
-            elif len(local) and track.skips.get(number) == len(local):
-                states = np.full(len(local), SKIPPED)
+                states = np.full(len(local), OPEN, np.int8)
+            elif len(local) and track.skips(number) == len(local):
+                states = np.full(len(local), SKIPPED, np.int8)
             else:
-                found = track.look(number)[step]
-                states = found.done * DONE + found.failed * FAILED + found.blocked * BLOCKED
-                states = states + found.skipped * SKIPPED
+                states = track.look(number)[step]
             if track.ragged:  # beyond the end of a row there are no elements
                 local, states = local[states != SKIPPED], states[states != SKIPPED]
             yield dict(zip(made.axes, blocks.storage(block, local), strict=True)), states
+
+    def holding(self, step: Step) -> Holds | None:
+        """Which elements of a step are done and not stale, by storage positions; None if all are."""
+        if self.tracks[step.name].grid is None:
+            return lambda _, n: np.zeros(n, bool)
+        done = np.zeros(self.study.shape(step) or (), bool)
+        for at, states in self.elements(step.name):
+            done[tuple(at.values())] = states == DONE
+        if done.all():
+            return None
+        return lambda where, n: np.broadcast_to(done[tuple(where[axis] for axis in step.axes)], n)
 
     def complete(self, step: str) -> bool:
         """Whether every wanted element of a step is done."""
@@ -159,29 +164,3 @@ def _in_order(tracks: Sequence[Track]) -> Iterator[tuple[Track, int]]:
             axis = {t.group.name: t.first.axes.index(loop) for t in body}
             blocks.sort(key=lambda pair: pair[0].grid.at(pair[1])[axis[pair[0].group.name]])  # type: ignore[union-attr]
         yield from blocks
-
-
-def without_stale(
-    survey: Survey, step: str, name: str, found: Assembled, chosen: Mapping[str, Positions] | None = None
-) -> Assembled:
-    """An array without the values that were made from something that has changed since."""
-    study, made = survey.study, survey.study.graph.steps[step]
-    if survey.tracks[step].grid is None:
-        return Assembled(concat([]), found.shape, np.empty(0, np.int64))
-    done = np.zeros(study.shape(made) or (), bool)
-    for at, states in survey.elements(step):
-        done[tuple(at.values())] = states == DONE
-    if done.all():
-        return found
-    axes = study.graph.axes.get(name, ())
-    along = [chosen[a] if chosen and a in chosen else all_positions(study, a) for a in axes]
-    # Rows may all end before their axis does, and so does what was found.
-    along = [places[:n] for places, n in zip(along, found.shape, strict=False)]
-    mesh = dict(zip(axes, np.meshgrid(*along, indexing="ij"), strict=True))
-    valid = np.broadcast_to(done[tuple(mesh[a] for a in made.axes)], found.shape).reshape(-1)
-    kept = valid[found.places]
-    if kept.all():
-        return found
-    return Assembled(
-        found.column.take(np.flatnonzero(kept)), found.shape, found.places[kept], gone=found.gone
-    )

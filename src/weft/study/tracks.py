@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,13 @@ import numpy as np
 from weft.contracts import Count
 from weft.model.step import Step
 from weft.plan.blocks import Block, Grid, Positions, positions
-from weft.plan.dataflow import Group, Need, begins, required, unkept
-from weft.store.commits import DONE, BlockState, Commit
+from weft.plan.dataflow import Group, Need, begins, reads, required, unkept
+from weft.store.commits import BLOCKED, DONE, FAILED, OPEN, SKIPPED, STATES, BlockState, Commit
 from weft.study.arguments import Fetcher, Item
 from weft.study.ends import absent, skipped
-from weft.study.losses import Losses, States
+from weft.study.losses import Codes, Losses, is_lost
 from weft.study.pieces import by_signature, in_turn
 from weft.study.study import Study
-from weft.study.validity import valid
 
 
 @dataclass(eq=False)
@@ -35,8 +35,8 @@ class Track:
         Numbers of blocks that can be sent, a heap: earlier ones first.
     out
         For each block how many jobs are at work on it.
-    skips
-        For each block how many of its elements a loop ended before.
+    told
+        For each step and block how many of its elements are done, blocked and skipped, as counted.
     ended
         Blocks that were settled because a loop had ended, and that nobody was told of.
     failed
@@ -56,22 +56,25 @@ class Track:
     ready: list[int] = field(default_factory=list)
     out: Counter[int] = field(default_factory=Counter)
     failed: dict[tuple[str, int], set[int]] = field(default_factory=dict)
-    impossible: bool = False
     n_settled: int = 0
-    skips: dict[int, int] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
-    counted: dict[tuple[str, int], int] = field(default_factory=dict)
+    told: dict[tuple[str, int], tuple[int, int, int]] = field(default_factory=dict)
     measured: tuple[int, float] = (0, 0.0)
 
     def __post_init__(self) -> None:
         self.counts = {step.name: Count() for step in self.steps}
         self.first = self.steps[0]
         self.unkept = unkept(self.study.graph, self.steps)
-        self.losses = Losses(self)
         graph = self.study.graph
+        self.losses = Losses(self.study, self.steps, reads(graph, self.group))
         # Of the first step's outputs, without the axes that it opens.
         self.ragged = any(axis in graph.ragged for axis in self.first.axes)
         self.sparse = self.ragged or any(axis in graph.loops for axis in self.first.axes)
+
+    @property
+    def impossible(self) -> bool:
+        """Whether nothing of it can ever be made."""
+        return self.losses.impossible
 
     @property
     def finished(self) -> bool:
@@ -85,11 +88,8 @@ class Track:
 
     def total(self) -> int:
         """Number of wanted elements."""
-        shape = self.study.shape(self.first) or ()
-        n = 1
-        for length, picked in zip(shape, self.selection, strict=True):
-            n *= length if picked is None else len(picked)
-        return n
+        lengths = zip(self.study.shape(self.first) or (), self.selection, strict=True)
+        return math.prod(length if picked is None else len(picked) for length, picked in lengths)
 
     def open(self) -> bool:
         """Set the blocks up once the shape and the block size are known; whether that is so."""
@@ -99,7 +99,7 @@ class Track:
         if shape is None:
             opener_over = all(t.finished for n, t in self.needs)
             if opener_over:
-                self.impossible = True
+                self.losses.impossible = True
                 for count in self.counts.values():
                     count.blocked += 1
             return False
@@ -152,16 +152,26 @@ class Track:
         local = self.grid.local(block, self.selection)
         state = self.study.results[step.name].state(self.grid, block)
         done = len(local) if _all_done(state, self.grid) else int((state.states()[local] == DONE).sum())
-        self._counted(step.name, self.grid.number(block), done)
+        self._tell_done(step.name, self.grid.number(block), done)
 
-    def _counted(self, step: str, number: int, done: int) -> None:
-        self.counts[step].done += done - self.counted.get((step, number), 0)
-        self.counted[step, number] = done
+    def _tell_done(self, step: str, number: int, done: int) -> None:
+        """Count the done elements of a block, and the others as they were."""
+        self._tell(step, number, done, *self.told.get((step, number), (0, 0, 0))[1:])
 
-    def count_valid(self, number: int) -> None:
-        """Count the done elements of a block that still hold: stale ones are open again."""
-        for name, states in self.look(number).items():
-            self._counted(name, number, int(states.done.sum()))
+    def _tell(self, step: str, number: int, done: int, blocked: int = 0, skipped: int = 0) -> None:
+        """Count elements of a block by state, instead of what was counted before."""
+        before, count = self.told.get((step, number), (0, 0, 0)), self.counts[step]
+        self.told[step, number] = (done, blocked, skipped)
+        count.done += done - before[0]
+        count.blocked += blocked - before[1]
+        if self.ragged:  # there never were such elements
+            count.total = (count.total or 0) - skipped + before[2]
+        else:
+            count.skipped += skipped - before[2]
+
+    def skips(self, number: int) -> int:
+        """How many elements of a block a loop, or a row, ended before, as far as it was looked at."""
+        return self.told.get((self.first.name, number), (0, 0, 0))[2]
 
     def count(self, commit: Commit) -> None:
         """Count what a commit of this session adds."""
@@ -170,7 +180,8 @@ class Track:
         assert self.grid is not None
         number = self.grid.number(commit.block)
         if commit.n_done:
-            self._counted(commit.step, number, self.counted.get((commit.step, number), 0) + commit.n_done)
+            before = self.told.get((commit.step, number), (0, 0, 0))[0]
+            self._tell_done(commit.step, number, before + commit.n_done)
         for low, high in commit.failed:
             self.failed.setdefault((commit.step, number), set()).update(range(low, high))
         count.failed += commit.n_failed
@@ -197,7 +208,7 @@ class Track:
         if self.settled[number]:
             self.settled[number] = False
             self.n_settled -= 1
-        self._counted(damaged.step, number, 0)
+        self._tell_done(damaged.step, number, 0)
         self.known[number] = False
         self.consider(number)
 
@@ -236,43 +247,50 @@ class Track:
         self.known[number] = True
         heapq.heappush(self.ready, number)
 
-    def look(self, number: int) -> dict[str, States]:
-        """For each step the states of a block's wanted elements."""
+    def look(self, number: int) -> dict[str, Codes]:
+        """For each step the states of a block's wanted elements, which are counted."""
         assert self.grid is not None
         grid, block = self.grid, self.grid.at(number)
         local = grid.local(block, self.selection)
-        where = dict(zip(self.first.axes, grid.storage(block, local), strict=True))
-        over = absent(self.study, self.first.outputs[0], where, len(local)) if self.sparse else None
-        found: dict[str, States] = {}
+        n, where = len(local), dict(zip(self.first.axes, grid.storage(block, local), strict=True))
+        over = absent(self.study, self.first.outputs[0], where, n) if self.sparse else None
+        found: dict[str, Codes] = {}
         for step in self.steps:
-            done = self._done(step, grid, block, local)
-            failed = self._failed(step, number, local) & ~done
-            blocked = self.losses.blocked(step, found, where, len(local)) & ~done & ~failed
-            found[step.name] = States(done, failed, blocked).without(over)
-        if self.group.chain and any(states.lost.any() for states in found.values()):
-            self.losses.carry_on(found, where, len(local))
+            states = found[step.name] = np.full(n, OPEN, np.int8)
+            known = self.failed.get((step.name, number), ())
+            blocked = self.losses.blocked(step, found, where, n)
+            states[blocked] = BLOCKED
+            states[np.isin(local, list(known))] = FAILED
+            states[self._done(step, grid, block, local)] = DONE
+            if over is not None:
+                states[over] = SKIPPED
+        if self.group.chain and any(is_lost(states).any() for states in found.values()):
+            self.losses.carry_on(found, self.fetcher.before(self.group.chain, where, n).tolist())
         for name, states in found.items():
-            self.losses.note(name, number, local, states.lost)
+            self.losses.note(name, number, local, is_lost(states))
         for step in reversed(self.steps) if self.unkept else ():
             if step.name in self.unkept:
-                found[step.name] = self._on_demand(step, found)
-        self._skipped(number, 0 if over is None else int(over.sum()))
+                self._on_demand(step, found)
+        for name, states in found.items():
+            n_of = np.bincount(states, minlength=len(STATES)).tolist()
+            self._tell(name, number, n_of[DONE], n_of[BLOCKED], n_of[SKIPPED])
         return found
 
-    def _on_demand(self, step: Step, found: Mapping[str, States]) -> States:
-        """The state of a step that keeps nothing: it is open only where a step that reads it is."""
+    def _on_demand(self, step: Step, found: Mapping[str, Codes]) -> None:
+        """Let a step that keeps nothing be open only where a step that reads it is."""
         states = found[step.name]
-        needed = np.zeros(len(states.done), bool)
+        needed = np.zeros(len(states), bool)
         for other in self.steps:
             if any(p.name in step.outputs for p in other.parameters if not other.is_bound(p)):
-                needed |= found[other.name].open
-        return replace(states, done=~(needed | states.lost | states.skipped))
+                needed |= found[other.name] == OPEN
+        possible = (states == OPEN) | (states == DONE)
+        states[possible] = np.where(needed, OPEN, DONE)[possible]
 
     def items(self, number: int) -> list[Item]:
         """What is open in a block, and can run now; if nothing is, the block is settled by that."""
         assert self.grid is not None
         found = self.look(number)
-        opened = np.stack([states.open for states in found.values()])
+        opened = np.stack(list(found.values())) == OPEN
         if opened.any():
             block = self.grid.at(number)
             local = self.grid.local(block, self.selection)
@@ -284,10 +302,7 @@ class Track:
         if not self.settled[number]:
             self.settled[number] = True
             self.n_settled += 1
-            for name, states in found.items():
-                self.counts[name].blocked += int(states.blocked.sum())
-                self._counted(name, number, int(states.done.sum()))
-            if self.skips.get(number) and not self.group.chain:
+            if self.skips(number) and not self.group.chain:
                 self._end_after(number)
         return []
 
@@ -313,21 +328,8 @@ class Track:
                     self.ended.append(other)
                     # A block has one position along that axis: as many, or none, if fewer are asked for now.
                     asked = wanted is None or grid.at(other)[place] in wanted
-                    self._skipped(other, len(local) if asked else 0)
                     for step in self.steps:
-                        if self.counted.get((step.name, other)):
-                            self._counted(step.name, other, 0)
-
-    def _skipped(self, number: int, n: int) -> None:
-        """Count how many elements of a block a loop, or a row, ended before."""
-        more = n - self.skips.get(number, 0)
-        if more:
-            self.skips[number] = n
-            for count in self.counts.values():
-                if self.ragged:  # there never were such elements
-                    count.total = (count.total or 0) - more
-                else:
-                    count.skipped += more
+                        self._tell(step.name, other, 0, 0, len(local) if asked else 0)
 
     def _done(self, step: Step, grid: Grid, block: Block, local: Positions) -> Any:
         results = self.study.results[step.name]
@@ -338,13 +340,7 @@ class Track:
             done = np.ones(len(local), bool)
         else:
             done = state.states()[local] == DONE
-        return valid(self.study, self.fetcher, step, grid, block, local, done) if done.any() else done
-
-    def _failed(self, step: Step, number: int, local: Positions) -> Any:
-        known = self.failed.get((step.name, number))
-        if not known:
-            return np.zeros(len(local), bool)
-        return np.isin(local, np.fromiter(known, np.int64, len(known)))
+        return self.fetcher.holding(step, grid, block, local, done) if done.any() else done
 
 
 def _all_done(state: BlockState, grid: Grid) -> bool:

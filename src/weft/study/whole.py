@@ -15,7 +15,8 @@ from weft.model.graph import Graph
 from weft.model.labelled import Labelled, Lazy
 from weft.plan.blocks import Positions
 from weft.store.results import ColumnCache
-from weft.study.arrays import STREAMED_BYTES, Assembled, Values
+from weft.study.arrays import STREAMED_BYTES, Values
+from weft.study.assembled import Assembled
 from weft.study.labels import cells, columns, coordinates, dims, filled, needed
 from weft.values.columns import Column, RangeColumn, SequenceColumn, TextColumn, TypedColumn, concat
 from weft.values.packing import native
@@ -96,9 +97,6 @@ class OnDisk:
 
     def at(self, position: int) -> Assembled:
         """All of an element's values."""
-        if self.together:
-            column = concat(list(self.columns(position)))
-            return Assembled(column, (len(column),))
         return self.values.assemble(self.name, self.chosen[0 if self.shared else position])
 
     def columns(self, position: int) -> Iterator[Column]:
@@ -108,7 +106,10 @@ class OnDisk:
             yield column
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Held, ([self.at(position) for position in range(len(self.chosen))],)
+        if not self.together:
+            return Held, ([self.at(position) for position in range(len(self.chosen))],)
+        columns = [concat(list(self.columns(position))) for position in range(len(self.chosen))]
+        return Held, ([Assembled(column, (len(column),)) for column in columns],)
 
 
 @dataclass(frozen=True, eq=False)
