@@ -57,7 +57,7 @@ def read(values: Values, step: Step, name: str, where: Mapping[str, Positions]) 
     """
     graph = values.study.graph
     together = [p.name for p in step.inputs if p.name != name and stretched(graph, step, p.name)]
-    found = OnDisk(values, name, Stretches(values.study, step, where), tuple(together))
+    found = OnDisk(values, name, Stretches(values.study, step, where), tuple(together), shared=False)
     return found if len(graph.axes[name]) == 1 else replace(found, cache=None)
 
 

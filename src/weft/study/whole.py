@@ -61,11 +61,7 @@ class Held:
     """Values in memory: the same for every element, or for each its own."""
 
     parts: Sequence[Assembled]
-
-    @property
-    def shared(self) -> bool:
-        """Whether they are the same for every element."""
-        return len(self.parts) == 1
+    shared: bool = True
 
     def at(self, position: int) -> Assembled:
         """All of an element's values."""
@@ -88,12 +84,8 @@ class OnDisk:
     name: str
     chosen: Sequence[Mapping[str, Positions]] = ({},)
     together: tuple[str, ...] = ()
+    shared: bool = True
     cache: ColumnCache | None = field(default_factory=lambda: ColumnCache(STREAMED_BYTES))
-
-    @property
-    def shared(self) -> bool:
-        """Whether they are the same for every element."""
-        return len(self.chosen) == 1
 
     def at(self, position: int) -> Assembled:
         """All of an element's values."""
@@ -107,9 +99,9 @@ class OnDisk:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.together:
-            return Held, ([self.at(position) for position in range(len(self.chosen))],)
+            return Held, ([self.at(position) for position in range(len(self.chosen))], self.shared)
         columns = [concat(list(self.columns(position))) for position in range(len(self.chosen))]
-        return Held, ([Assembled(column, (len(column),)) for column in columns],)
+        return Held, ([Assembled(column, (len(column),)) for column in columns], self.shared)
 
 
 @dataclass(frozen=True, eq=False)
