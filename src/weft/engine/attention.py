@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 from weft.engine.pools import Pool
 from weft.plan.dataflow import Need
+from weft.study.queue import Queue
 from weft.study.tracks import Track
-
-
-class Places:
-    """Numbers, each once, the least first."""
-
-    def __init__(self) -> None:
-        self._heap: list[int] = []
-        self._there: set[int] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-    @property
-    def first(self) -> int:
-        """The least."""
-        return self._heap[0]
-
-    def add(self, number: int) -> None:
-        """Put a number in, unless it is there."""
-        if number not in self._there:
-            self._there.add(number)
-            heapq.heappush(self._heap, number)
-
-    def pop(self) -> int:
-        """Take the least out."""
-        number = heapq.heappop(self._heap)
-        self._there.remove(number)
-        return number
 
 
 class Attention:
@@ -54,8 +26,8 @@ class Attention:
         for track in tracks:
             for need, made in track.needs:
                 self.readers[made].append((need, track))
-        self._changed = Places()
-        self.waiting: dict[Pool, Places] = {}
+        self._changed = Queue()
+        self.waiting: dict[Pool, Queue] = {}
         for track in tracks:
             self.wake(track)
 
@@ -72,7 +44,7 @@ class Attention:
 
     def wait(self, track: Track, pool: Pool) -> None:
         """A track has blocks to send."""
-        self.waiting.setdefault(pool, Places()).add(-self.place[track])
+        self.waiting.setdefault(pool, Queue()).add(-self.place[track])
 
     def tell(self, track: Track, numbers: Sequence[int]) -> None:
         """Have those who wait for a track's blocks look at theirs; all of its blocks without `numbers`.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import heapq
 import itertools
 import secrets
 import time
@@ -178,13 +177,13 @@ class Driver:
         numbers: list[int] = []
         size = 0
         while track.ready and (size < most or not items) and len(numbers) < MOST_BLOCKS:
-            number = track.ready[0]
+            number = track.ready.first
             # A block that came to be ready and then lost its worker waits for what is suspected in it.
             found = [] if track.out[number] else track.items(number)
             n = sum(item.n for item in found)
             if items and size + n > most:
                 break
-            heapq.heappop(track.ready)
+            track.ready.pop()
             if not found:
                 self._settled(track, (number,))
                 continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
 from typing import Any
 
@@ -75,7 +74,7 @@ def send_groups(
     settled: list[int] = []
     items: list[Item] = []
     while track.ready:
-        number = heapq.heappop(track.ready)
+        number = track.ready.pop()
         found = [] if track.out[number] else track.items(number)
         (numbers if found else settled).append(number)
         items += found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from weft.study.arguments import Fetcher, Item
 from weft.study.ends import absent, skipped
 from weft.study.losses import Codes, Losses, is_lost
 from weft.study.pieces import by_signature, in_turn
+from weft.study.queue import Queue
 from weft.study.study import Study
 
 
@@ -53,7 +53,7 @@ class Track:
     grid: Grid | None = None
     settled: Any = None
     known: Any = None
-    ready: list[int] = field(default_factory=list)
+    ready: Queue = field(default_factory=Queue)
     out: Counter[int] = field(default_factory=Counter)
     failed: dict[tuple[str, int], set[int]] = field(default_factory=dict)
     n_settled: int = 0
@@ -219,7 +219,7 @@ class Track:
     def look_again(self) -> None:
         """Find anew what can be sent: something that it needs may be open again."""
         if self.grid is not None:
-            self.ready.clear()
+            self.ready = Queue()
             self.known[:] = False
             for number in range(self.grid.n_blocks):
                 self.consider(number)
@@ -245,7 +245,7 @@ class Track:
             if not flags.all():
                 return
         self.known[number] = True
-        heapq.heappush(self.ready, number)
+        self.ready.add(number)
 
     def look(self, number: int) -> dict[str, Codes]:
         """For each step the states of a block's wanted elements, which are counted."""
