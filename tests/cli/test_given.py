@@ -141,7 +141,7 @@ def test_a_pipeline_a_step_or_a_function_that_makes_one(study: str) -> None:
     ("name", "message"),
     [
         ("pip", "Did you mean 'pipe'"),
-        ("number", "is a int, not a pipeline"),
+        ("number", "is an int, not a pipeline"),
         ("wrong", "called without arguments"),
     ],
 )
