@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -164,6 +164,24 @@ class Blame:
         )
         problem.__cause__ = error
         return problem
+
+
+def unexplained(study: Study, tracks: Iterable[Track]) -> WeftError | None:
+    """The error for a run that ends by itself with elements open though none failed; None for any other."""
+    tracks = list(tracks)
+    left = [
+        f"{name} ({'an unknown number' if count.open is None else f'{count.open:,} of {count.total:,}'})"
+        for track in tracks
+        if not track.finished
+        for name, count in track.counts.items()
+    ]
+    if not left or any(track.failed for track in tracks):
+        return None
+    kept = f" What is done is kept in {study.path}, and running again may go on." if study.path else ""
+    return WeftError(
+        f"The run ended with elements open, though none failed: {', '.join(left)}. This is a mistake "
+        f"of weft's own: please report it, with the pipeline.{kept}"
+    )
 
 
 def _culprit(job: Job) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from weft.engine.attention import Attention
-from weft.engine.blame import Blame
+from weft.engine.blame import Blame, unexplained
 from weft.engine.committing import rehomed
 from weft.engine.grouping import at_once, groups_of, send_groups, unmeasured
 from weft.engine.jobs import Job, Pilot, Report, Settings
@@ -68,6 +68,8 @@ class Driver:
         ------
         StepError
             After a failure, unless ``on_error`` is ``"continue"``.
+        WeftError
+            If elements stay open that nothing keeps from being run.
         """
         try:
             while True:
@@ -87,6 +89,8 @@ class Driver:
             raise self.problem
         if self.blame.error is not None and self.settings.on_error != "continue":
             raise self.blame.error
+        if not self.stopping and (left := unexplained(self.study, self.tracks)) is not None:
+            raise left
 
     def _advance(self) -> None:
         """Send whatever can be sent."""
