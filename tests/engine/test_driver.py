@@ -159,3 +159,18 @@ def test_what_is_stopped_or_held_back_is_none_of_that(tmp_path: Path) -> None:
         and run.status["after"]["done"] == 3
         and run.status["total"]["done"] == 0
     )
+
+
+@pytest.mark.parametrize("rates", [[1], [1, 2, 3]])
+def test_rows_that_grow_do_not_keep_the_blocks_of_the_first(rates: list[int], tmp_path: Path) -> None:
+    fill = weft.step("c", mapspec="k[k] -> c[k, j?]", name="fill")(
+        lambda state, round, k: np.arange(k * 10**round - 1)
+    )
+    each = weft.step("d", mapspec="c[k, j] -> d[k, j]", name="each")(lambda c: c)
+    gather = weft.step("new", name="gather")(lambda d, state: state + np.ma.count(d))
+    loop = weft.Loop([fill, each, gather], n_iterations=5, name="round", carry={"state": "new"})
+    run = weft.Pipeline([loop]).run({"state": 0, "k": rates}, run_dir=tmp_path / "run", **HERE)
+    cells = sum(k * 10**round - 1 for k in rates for round in range(5))
+    assert run.status["each"]["done"] == cells
+    # A file for each iteration, and for a thousand cells; blocks of the first row would be some of a cell.
+    assert len(run.attempts("each")) <= 5 + 3 * 10**4 // 300 + 5

@@ -13,7 +13,7 @@ from typing import Any
 from weft.engine.attention import Attention
 from weft.engine.blame import Blame, unexplained
 from weft.engine.committing import rehomed
-from weft.engine.grouping import at_once, groups_of, send_groups, unmeasured
+from weft.engine.grouping import at_once, groups_of, growing, send_groups, unmeasured
 from weft.engine.jobs import Job, Pilot, Report, Settings
 from weft.engine.mending import Mending
 from weft.engine.pools import Pool, Sent
@@ -157,7 +157,7 @@ class Driver:
         if elements is not None:
             shape = self.study.shape(track.first)
             assert shape is not None
-            block = track.group.layout.block(shape, elements)
+            block = track.group.layout.block(shape, elements, growing(track))
             for step in track.steps:
                 block = self.study.store.set_grid(step.name, self.study.records[step.name].identity, block)
             self.study.blocks.update({step.name: block for step in track.steps})

@@ -14,6 +14,7 @@ from weft.study.arguments import Item
 from weft.study.tracks import Track
 
 Items = tuple[Item, ...]
+LEAST_UNKNOWN = 1024  # elements of a block where the first rows, perhaps empty, tell nothing of those to come
 
 
 def groups_of(track: Track) -> Positions | None:
@@ -48,7 +49,15 @@ def unmeasured(track: Track, pool: Pool) -> int | None:
     """
     if groups_of(track) is None and not track.ragged:
         return None
-    return block_elements(track.total(), pool.n_jobs, 0.01, 8.0)
+    found = block_elements(track.total(), pool.n_jobs, 0.01, 8.0)
+    # A job that carries its elements through the iterations of a loop is as large as a block: it is never cut.
+    return max(found, LEAST_UNKNOWN) if track.ragged and not track.group.chain else found
+
+
+def growing(track: Track) -> int | None:
+    """The place of an axis along which rows still to be made may be longer; None if there is none."""
+    ragged = track.study.graph.ragged
+    return next((place for place, axis in enumerate(track.first.axes) if axis in ragged), None)
 
 
 def at_once(track: Track, pool: Pool) -> int:

@@ -140,16 +140,19 @@ class Layout:
 
     order: tuple[int, ...] = ()
 
-    def block(self, shape: Sequence[int], elements: int) -> tuple[int, ...]:
-        """A block of about `elements` elements: whole trailing axes first, so that rows stay together."""
+    def block(self, shape: Sequence[int], elements: int, growing: int | None = None) -> tuple[int, ...]:
+        """A block of about `elements` elements: whole trailing axes first, so that rows stay together.
+
+        Where there are fewer, it has room for more along the axis at the place `growing`, or the outermost.
+        """
         left = max(1, elements)
         found = [1] * len(shape)
         for place in reversed(self.order):
             found[place] = max(1, min(shape[place], left))
             left //= found[place]
-        # An axis may grow: quick elements keep the size that was asked for along the outermost axis.
+        # An axis may grow: quick elements keep the size that was asked for.
         if self.order and left > 1:
-            found[self.order[0]] *= left
+            found[growing if growing in self.order else self.order[0]] *= left
         return tuple(found)
 
 
