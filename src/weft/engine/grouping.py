@@ -50,7 +50,7 @@ def unmeasured(track: Track, pool: Pool) -> int | None:
     if groups_of(track) is None and not track.ragged:
         return None
     found = block_elements(track.total(), pool.n_jobs, 0.01, 8.0)
-    # A job that carries its elements through the iterations of a loop is as large as a block: it is never cut.
+    # A job that carries its elements through the iterations of a loop is never cut: a block is a job.
     return max(found, LEAST_UNKNOWN) if track.ragged and not track.group.chain else found
 
 
