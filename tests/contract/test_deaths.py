@@ -157,3 +157,13 @@ def test_every_element_is_deadly(processes: str) -> None:
     step = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: os._exit(1))
     run = weft.Pipeline([step]).run({"x": [1, 2, 3]}, backend=processes, on_error="continue", **QUIET)
     assert run.status["y"]["failed"] == 3
+
+
+@pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_idle_workers_does_not_break_the_runs_after_it(kill: signal.Signals) -> None:
+    pipe = weft.Pipeline([weft.step("pid", mapspec="x[i] -> pid[i]")(lambda x: os.getpid())])
+    workers = set(pipe.run({"x": range(8)}, backend="loky", block_size=1, **QUIET)["pid"].tolist())
+    for pid in workers:
+        os.kill(pid, kill)
+    for _ in range(2):
+        assert pipe.run({"x": range(8)}, backend="loky", block_size=1, **QUIET).ok

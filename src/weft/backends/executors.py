@@ -6,10 +6,9 @@ import atexit
 import functools
 import os
 import pickle
-import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from weft.backends.devices import Slots, checked, hold_next, holding
@@ -136,9 +135,7 @@ class Processes(Local):
 
 
 def _start_worker(n_jobs: int, *start_with: Any) -> None:
-    """Prepare a worker: Ctrl-C is the driver's to handle, and numerical libraries share the cores."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    """Prepare a worker: numerical libraries share the cores."""
     prepare(n_jobs)
     follow(*start_with)
 
@@ -165,7 +162,7 @@ class Loky(Local):
             warm = _warm.pop() if _warm else None
         if warm is not None:
             key, executor, slots = warm
-            if key == self.key:
+            if key == self.key and _lives(executor):
                 self.slots = slots
                 return executor
             # The new one may be waiting for its devices.
@@ -188,6 +185,15 @@ class Loky(Local):
             left, _warm[:] = list(_warm), [(self.key, executor, self.slots)]
         for _, other, _ in left:
             other.shutdown(wait=False)
+
+
+def _lives(executor: Executor) -> bool:
+    """Whether a warm pool still works: what kills an idle worker breaks the pool for ever."""
+    try:
+        executor.submit(os.getpid).result()
+    except BrokenExecutor:
+        return False
+    return True
 
 
 @atexit.register

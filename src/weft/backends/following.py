@@ -1,8 +1,9 @@
-"""Workers that end with their driver: a pool's own would wait for work for ever once it was killed."""
+"""Workers that end with their driver, and not before: a pool's own would wait for ever once it was killed."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,12 @@ def follow(
     driver: int, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = (),
     slots: Slots | None = None,
 ) -> None:  # fmt: skip
-    """Prepare a worker process: it has a device, and ends once `driver` is gone and its job is over."""
+    """Prepare a worker process: it has a device, and ends once `driver` is gone and its job is over.
+
+    Ctrl-C at a terminal or in a notebook reaches workers too, idle ones as well: the driver handles it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow, args=(driver, os.getppid()), name="weft-follow", daemon=True).start()
     if slots is not None:
         slots.take()

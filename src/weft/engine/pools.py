@@ -105,6 +105,7 @@ class Pool:
                 except OSError as error:
                     raise self._unstarted(error) from error
                 except BrokenExecutor as error:
+                    self.broken(self.executor)  # else it would be kept warm for the next run
                     raise WeftError(
                         f"The worker processes of {self.backend.name!r} ended before their first job. "
                         + _why_ended(self.backend.name)
