@@ -175,6 +175,9 @@ def test_export(weft: Weft, failed: str, tmp_path: Path, require: Callable[..., 
     weft("export", failed, tmp_path / "y.csv", "y")
     lines = (tmp_path / "y.csv").read_text().splitlines()
     assert len(lines) == 16 and lines[3].endswith("4.0")
+    assert "does not overwrite" in weft("export", failed, tmp_path / "y.csv", status=2).stderr
+    assert (tmp_path / "y.csv").read_text().splitlines() == lines
+    weft("export", failed, "/dev/null", "--format", "csv")
     require("pyarrow")
     weft("export", failed, tmp_path / "y.parquet", "y")
     assert (tmp_path / "y.parquet").stat().st_size > 0

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import click
 
 from weft.cli.shown import done, json_option, opened, run_dir_argument, show
 
 _FORMATS = {".csv": "csv", ".parquet": "parquet", ".zarr": "zarr"}
+
+
+def _place(target: str) -> AbstractContextManager[str]:
+    """Where a table is written: never over a file, but /dev/stdout and pipes will do."""
+    from weft.run.contents import new_place
+
+    if os.path.exists(target) and not (os.path.isfile(target) or os.path.isdir(target)):
+        return nullcontext(target)
+    return new_place(target)
 
 
 @click.command()
@@ -28,7 +38,9 @@ def export(run_dir: str, target: str, names: tuple[str, ...], kind: str | None) 
         raise click.UsageError(f"{target} ends in none of {', '.join(_FORMATS)}; say which with --format.")
     run = opened(run_dir)
     if kind == "csv":
-        run.to_dataframe(*names).to_csv(target, index=False)
+        frame = run.to_dataframe(*names)
+        with _place(target) as place:
+            frame.to_csv(place, index=False)
     elif kind == "parquet":
         run.to_parquet(target, *names)
     else:
