@@ -141,6 +141,38 @@ def test_resume_with_the_recorded_code_and_with_other(study: str, weft: Weft, fa
     assert reasons[0] == "start" and reasons[-1] == "keep"
 
 
+TALKING = """
+import weft
+
+print("loading")
+
+@weft.step("y", mapspec="x[i] -> y[i]")
+def f(x):
+    print("computing", x)
+    return 1 // (2 - x)
+"""
+
+
+@pytest.mark.parametrize("backend", ["sequential", "process_pool", "loky"])
+def test_json_stands_alone_whatever_a_study_prints(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(TALKING)
+
+    def told(*arguments: str, status: int = 0) -> dict[str, object]:
+        code = "from weft.cli import main; main()"
+        given = [sys.executable, "-c", code, *arguments, "--json"]
+        ended = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == status, ended.stderr
+        assert "computing" in ended.stderr or "plan" in arguments
+        return dict(json.loads(ended.stdout))
+
+    workers = ["--backend", backend, "-j", "2"]
+    assert told("plan", "study.py:f", "x=0,1")["n_elements"] == 2
+    assert told("run", "study.py:f", "x=0,1", *workers)["ok"] is True
+    assert told("run", "study.py:f", "x=0,1,2", "-d", "run", *workers, status=1)["index"] == {"i": 2}
+    assert told("resume", "run", *workers, status=1)["index"] == {"i": 2}
+    assert told("retry", "run", *workers, status=1)["step"] == "f"
+
+
 def test_retry(weft: Weft, failed: str) -> None:
     told = json.loads(
         weft("retry", failed, "scale", "i=13", "--on-error", "continue", "--json", status=1).stdout

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,23 @@ def done(ok: bool) -> None:
 def show(value: Any, as_json: bool) -> None:
     """Print a value, as JSON or as it shows itself."""
     click.echo(json.dumps(plain(value), indent=1) if as_json else str(value))
+
+
+@contextlib.contextmanager
+def reserved(as_json: bool) -> Iterator[None]:
+    """Keep standard output for JSON: what a study prints meanwhile, workers too, goes to standard error."""
+    if not as_json:
+        yield
+        return
+    sys.stdout.flush()
+    before = os.dup(1)
+    os.dup2(2, 1)  # workers inherit it
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from weft.cli.shown import done, json_option, opened, run_dir_argument, show
+from weft.cli.shown import done, json_option, opened, reserved, run_dir_argument, show
 from weft.errors import StepError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -77,15 +77,8 @@ def run(target: str, inputs: tuple[str, ...], quiet: bool, as_json: bool, **give
     """
     from weft.cli.given import study
 
-    found = study(target, inputs)
     options = _options(given) | ({"progress": False} if quiet or as_json else {})
-    try:
-        made = found.run(**options)
-    except StepError as error:
-        if as_json:
-            show({"ok": False, "error": str(error), "step": error.step, "index": error.index}, True)
-        raise
-    _ended(made, as_json)
+    _ended(lambda: study(target, inputs).run(**options), as_json)
 
 
 @click.command()
@@ -98,7 +91,8 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
     """
     from weft.cli.given import study
 
-    found = study(target, inputs).plan(**_options(given))
+    with reserved(as_json):
+        found = study(target, inputs).plan(**_options(given))
     if not as_json:
         show(found, False)
         return
@@ -129,10 +123,13 @@ def resume(
 
     if overrides and not (source or "").endswith((".yaml", ".yml")):
         raise click.UsageError(f"{overrides[0]} is for a study: --from STUDY.yaml.")
-    pipe = study(source, overrides).varied() if source else None
-    _find_modules_here()
-    found = opened(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
-    _ended(found, as_json)
+
+    def work() -> Any:
+        pipe = study(source, overrides).varied() if source else None
+        _find_modules_here()
+        return opened(run_dir).resume(pipeline=pipe, progress=not (quiet or as_json), **_options(given))
+
+    _ended(work, as_json)
 
 
 @click.command()
@@ -150,7 +147,7 @@ def retry(
 
     chosen = {**_options(given), **values(where)}
     _find_modules_here()
-    _ended(opened(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
+    _ended(lambda: opened(run_dir).retry(step, progress=not (quiet or as_json), **chosen), as_json)
 
 
 @click.command()
@@ -170,8 +167,15 @@ def _find_modules_here() -> None:
     importable(os.getcwd())
 
 
-def _ended(found: Any, as_json: bool) -> None:
-    """Show how a run ended, and end with its status."""
+def _ended(work: Callable[[], Any], as_json: bool) -> None:
+    """Make a run work, show how it ended, and end with its status."""
+    try:
+        with reserved(as_json):
+            found = work()
+    except StepError as error:
+        if as_json:
+            show({"ok": False, "error": str(error), "step": error.step, "index": error.index}, True)
+        raise
     status, ok = found.status, found.ok
     if as_json:
         show({"ok": ok, "state": status.state, "path": found.path, "seed": found.seed, "steps": status}, True)
