@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -281,3 +283,26 @@ def test_cancel_reaches_another_driver(tmp_path: Path) -> None:
     assert run.status.state == "open"
     assert 0 < run.status["f"]["done"] < 2000
     assert not list((tmp_path / "r" / "jobs").iterdir())
+
+
+@pytest.mark.parametrize(("shared", "mode"), [(False, 0o700), (True, 0o770)])
+def test_a_run_of_a_group_stays_one(shared: bool, mode: int, tmp_path: Path) -> None:
+    def own(x: int, ctx: weft.Context) -> str:
+        print("in", ctx.dir)
+        return str(ctx.dir)
+
+    pipe = weft.Pipeline([weft.step("y", mapspec="x[i] -> y[i]")(own)])
+    options: dict[str, Any] = {"run_dir": tmp_path / "run", "progress": False, "n_jobs": 1}
+    before = os.umask(0o007)
+    try:
+        run = pipe.run({"x": [1]}, shared=shared, **options)
+        run = pipe.run({"x": [1, 2]}, **options)
+        run = weft.open_run(tmp_path / "run").resume(
+            pipeline=pipe.add(weft.step("z")(lambda y: len(y))), progress=False
+        )
+    finally:
+        os.umask(before)
+    assert all(stat.S_IMODE(os.stat(folder).st_mode) == mode for folder in run["y"])
+    found = [tmp_path / "run", *(path for path in (tmp_path / "run").rglob("*") if path.is_dir())]
+    assert {path.name for path in found} >= {"events", "logs", "z"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.name != "scratch"} == {mode}

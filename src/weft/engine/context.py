@@ -14,6 +14,8 @@ from functools import cache, cached_property
 from typing import Any
 
 from weft.model.resources import Resources
+from weft.store.fs import current
+from weft.store.record import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Context:
         """A directory of this element's own, made when first asked for; it survives attempts."""
         if self.folder is None:
             return self.scratch
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self.folder):
+            shared = RunDirectory(os.path.dirname(os.path.dirname(self.folder)), current()).fs.shared
+            os.makedirs(self.folder, mode=0o777 if shared else 0o700, exist_ok=True)
         return self.folder
 
     @cached_property

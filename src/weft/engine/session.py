@@ -25,7 +25,7 @@ from weft.model.step import Step
 from weft.plan.axes import chosen
 from weft.plan.dataflow import fuse
 from weft.store.fs import current
-from weft.store.record import refusals
+from weft.store.record import RunDirectory, refusals
 from weft.study.study import Study
 from weft.study.tracks import Track
 
@@ -294,9 +294,9 @@ class Session:
 
     def _drive(self, stack: contextlib.ExitStack) -> None:
         study, options = self.study, self.options
-        fs = current()
         with refusals(study.path):
             if study.path is not None:
+                fs = RunDirectory(study.path, current()).fs
                 lease = Lease(study.path, fs, self.stop).take()
                 lease.status["workers"] = options.slots
                 stack.callback(lease.release)

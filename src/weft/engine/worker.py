@@ -32,6 +32,7 @@ from weft.plan.blocks import Grid
 from weft.store.artifacts import keeping_files
 from weft.store.commits import DONE
 from weft.store.fs import current as current_fs
+from weft.store.record import RunDirectory
 from weft.study.arguments import Arguments, Carried, Fetcher, Item, Single, in_order
 from weft.study.reading import injected
 from weft.study.streams import generator
@@ -64,11 +65,10 @@ def run_job(study: Study, job: Job, stopping: Callable[[], bool] = lambda: False
     fetcher = Fetcher.of(study)
     kept = contextlib.ExitStack()
     if study.path is not None:
-        kept.enter_context(keeping_files(study.path, current_fs()))
+        fs = RunDirectory(study.path, current_fs()).fs
+        kept.enter_context(keeping_files(study.path, fs))
         name = f"{HOST}-{os.getpid()}-{job.token}"
-        kept.enter_context(
-            keeping(study.path, current_fs(), name, lambda: current.where() if current else None)
-        )
+        kept.enter_context(keeping(study.path, fs, name, lambda: current.where() if current else None))
     try:
         for number, item in enumerate(job.items):
             if control.stop():

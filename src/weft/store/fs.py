@@ -65,15 +65,12 @@ class Disk:
         os.rmdir(path)
 
     def sync_dir(self, path: str) -> None:
-        """Return when the names in a directory would survive a loss of power.
-
-        Some network file systems refuse this; there the server answers for it.
-        """
+        """Return when the names in a directory would survive a loss of power."""
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(handle)
         except OSError as error:
-            if error.errno not in SYNC_REFUSED:
+            if error.errno not in SYNC_REFUSED:  # some network file systems: there the server answers for it
                 raise
         finally:
             os.close(handle)
@@ -113,6 +110,10 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return "directory" if stat.S_ISDIR(mode) else "file"
+
+    def mode(self, path: str) -> int:
+        """Who may do what with a file or directory, as ``os.chmod`` takes it."""
+        return stat.S_IMODE(os.stat(path).st_mode)
 
     def same(self, first: str, second: str) -> bool:
         """Whether two names belong to one file."""

@@ -169,6 +169,14 @@ def in_the_way(fs: FileSystem, path: str) -> str:
     return "" if fs.is_dir(path) else f"{path} is a file"
 
 
+def _as_begun(path: str, fs: FileSystem) -> FileSystem:
+    """A file system that makes directories for a group, if those of this run were made so."""
+    with contextlib.suppress(OSError):
+        if not fs.shared and fs.disk.mode(f"{path}/{CHANGES}") & 0o070:
+            return FileSystem(fs.disk, shared=True)
+    return fs
+
+
 class RunDirectory:
     """Reads and writes the record of a run. Opening never writes.
 
@@ -182,7 +190,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str], fs: FileSystem, trust: bool = True) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        self.fs = fs
+        self.fs = _as_begun(self.path, fs)
         self.trust = trust
 
     def exists(self) -> bool:

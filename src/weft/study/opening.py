@@ -356,7 +356,7 @@ def load_study(
     for name, axis in change.axes.items():
         selection = directory.column(axis.selection).to_array().astype(np.int64) if axis.selection else None
         axes[name] = Axis(name, axis.size, selection, axis.opener)
-    store = FilesStore(directory.path, fs, trust)
+    store = FilesStore(directory.path, directory.fs, trust)
     return Study(
         graph, inputs, axes, change.steps, store, info["name"], change.seed, change.number, change.resets,
         frozenset(n for n, r in change.steps.items() if r.forced), directory.path, f"{change.made}",

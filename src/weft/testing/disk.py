@@ -326,6 +326,10 @@ class SimulatedDisk(Disk):
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def mode(self, path: str) -> int:
+        with self._lock:
+            return 0o700 if isinstance(self._node(path), _Directory) else 0o600
+
     def same(self, first: str, second: str) -> bool:
         with self._lock:
             return self._node(first) is self._node(second)
