@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -49,6 +50,20 @@ def test_every_command_has_help(weft: Weft, name: str) -> None:
     text = " ".join(weft(name, "--help").output.split())
     told = cli.commands[name].help
     assert told and told.split()[0] in text and "--help" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status", ""], ["run", "st"], ["run", "s.py:f", "-d", ""], ["export", "run", ""], ["graph", ""]],
+)
+def test_paths_are_completed_by_the_shell(words: list[str]) -> None:
+    environment = {"_WEFT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(["weft", *words])}
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'weft'; from weft.cli import main; main()"],
+        env={**os.environ, **environment, "COMP_CWORD": str(len(words))},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.stdout.startswith("file,"), told
 
 
 def test_run_shows_what_came_out(study: str, weft: Weft) -> None:

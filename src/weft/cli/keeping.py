@@ -23,7 +23,7 @@ def _place(target: str) -> AbstractContextManager[str]:
 
 @click.command()
 @run_dir_argument
-@click.argument("target")
+@click.argument("target", type=click.Path())
 @click.argument("names", nargs=-1, metavar="[OUTPUT]...")
 @click.option(
     "--format", "kind", type=click.Choice(list(_FORMATS.values())), help="By default TARGET's ending."

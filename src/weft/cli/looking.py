@@ -69,7 +69,7 @@ def history(run_dir: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml|RUN_DIR")
+@click.argument("target", type=click.Path(), metavar="FILE.py:PIPE|STUDY.yaml|RUN_DIR")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--kind", type=click.Choice(["text", "mermaid", "html"]), default="text", show_default=True)
 def graph(target: str, overrides: tuple[str, ...], kind: str) -> None:

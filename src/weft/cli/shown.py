@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What is large is imported when a command is called: the list of commands needs none of it.
 
-run_dir_argument = click.argument("run_dir")
+run_dir_argument = click.argument("run_dir", type=click.Path())  # completed by the shell
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for a program.")
 
 

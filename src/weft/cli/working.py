@@ -30,7 +30,7 @@ _driven = _together(
     click.option("--on-error", type=click.Choice(["stop", "cancel", "continue"]), help="By default stop."),
 )
 _planned = _together(
-    click.argument("target", metavar="FILE.py:PIPE|STUDY.yaml"),
+    click.argument("target", type=click.Path(), metavar="FILE.py:PIPE|STUDY.yaml"),
     click.argument("inputs", nargs=-1, metavar="[NAME=VALUE]..."),
     click.option(
         "--sweep",
@@ -40,7 +40,13 @@ _planned = _together(
         "start:stop[:step] as Python's range, without stop (a=1:10 is 1 to 9). Repeated: every combination, "
         "the first outermost.",
     ),
-    click.option("--run-dir", "-d", help="Where results are kept; a run there is resumed. None: in memory."),
+    click.option(
+        "--run-dir",
+        "-d",
+        type=click.Path(),
+        metavar="DIRECTORY",
+        help="Where results are kept; a run there is resumed. None: in memory.",
+    ),
     click.option("--output", "outputs", multiple=True, help="Make only this; may be repeated."),
     click.option("--force", multiple=True, help="STEP, STEP+ (and all that follows) or all."),
     click.option("--block-size", type=int, help="Elements per block."),
@@ -108,6 +114,7 @@ def plan(target: str, inputs: tuple[str, ...], as_json: bool, **given: Any) -> N
 @click.option(
     "--from",
     "source",
+    type=click.Path(),
     metavar="FILE.py:PIPE|STUDY.yaml",
     help="Use its code, and of a YAML file KEY=VALUE; inputs are those of the run.",
 )
