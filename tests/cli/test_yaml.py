@@ -49,6 +49,9 @@ def test_run_and_what_wins(file: Path, weft: Weft, tmp_path: Path) -> None:
     assert "total = [ 0.  6. 12. 18. 24.]" in weft("run", file, "sweep.k=range(5)", "-q").stdout
     file.write_text(STUDY.replace("[1, 2]", "???"))
     assert "total = [ 6. 12.]" in weft("run", file, "inputs.x=range(3)", "-q").stdout
+    assert "total = [ 0. 12. 24.]" in weft("run", file, "x=[1, 2, 3]", "sweep.k=range(3)", "-q").stdout
+    swept = f"sweep.k=@{tmp_path}/x.npy"
+    assert "total = [ 0. 12. 24. 36.]" in weft("run", file, "x=range(1, 4)", swept, "-q").stdout
     refused = weft("run", file, "x=[1]", "run.timeout=3", status=2)
     assert "'timeout' is no option of a run" in refused.stderr
     weft("run", file, "x=[1]", "run.timeout=3", "run.backend=loky", "-b", "sequential", "-q")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from weft.configuration.document import as_range
+from weft.configuration.document import SECTIONS, as_range
 from weft.configuration.importing import pipeline
 from weft.configuration.study import ConfiguredStudy, load_study
 from weft.errors import InvalidInput, nearest
@@ -129,6 +129,13 @@ def _column(name: str, path: str, rows: list[dict[str, str]]) -> list[Any]:
     return [parsed(row[column]) for row in rows]
 
 
+def _plain(value: Any) -> Any:
+    """A value as YAML has it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, range) else value
+
+
 def study(target: str, given: Sequence[str]) -> ConfiguredStudy:
     """What ``FILE.py:name`` or a YAML file says to run, with the inputs, or overrides, that are given.
 
@@ -141,6 +148,12 @@ def study(target: str, given: Sequence[str]) -> ConfiguredStudy:
         return ConfiguredStudy(pipeline(target), values(given), {"progress": True})
     # What YAML has no form for is read as for a Python file; a long range is not made a list.
     read = [text for text in given if _READ.match(text)]
-    ready = values(text.removeprefix("inputs.") for text in read)
-    found = load_study(target, [text for text in given if text not in read], ready)
+    others = [text for text in given if text not in read]
+    inputs = []
+    for text in read:
+        if text.partition(".")[0] in SECTIONS and not text.startswith("inputs."):
+            others += [f"{name}={json.dumps(_plain(value))}" for name, value in values([text]).items()]
+        else:
+            inputs.append(text.removeprefix("inputs."))
+    found = load_study(target, others, values(inputs))
     return replace(found, options={"progress": True, **found.options})
