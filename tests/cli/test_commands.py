@@ -297,8 +297,9 @@ def test_ctrl_c_on_watch_leaves_the_run_alone(
     assert watching.stderr is not None
     assert "study" in watching.stderr.readline()
     watching.send_signal(signal.SIGINT)
-    watching.communicate(timeout=60)
+    _, err = watching.communicate(timeout=60)
     assert watching.returncode == 130
+    assert "left alone" in err and "Interrupted" not in err
     assert child.poll() is None
     gate.unlink()
     child.communicate(timeout=60)
@@ -311,7 +312,8 @@ def test_cancel_stops_another_process(gated: tuple[subprocess.Popen[str], Path, 
     assert child.stderr is not None
     assert any("stopping" in line for line in iter(child.stderr.readline, ""))
     gate.unlink()
-    child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=60)
     assert child.returncode == 1
+    assert "weft resume" in out and "weft errors" not in out
     status = library.open_run(where).status
     assert status.state == "open" and status["scale"]["done"] >= 1 and status["total"]["done"] == 0

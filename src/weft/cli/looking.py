@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -27,7 +28,11 @@ def watch(run_dir: str) -> None:
     from weft.views.progress import follow
 
     run = opened(run_dir)
-    follow(run)
+    try:
+        follow(run)
+    except KeyboardInterrupt:
+        click.echo("The run is left alone.", err=True)
+        sys.exit(130)
     now = run.status
     click.echo(now)
     done(now.state == "complete")

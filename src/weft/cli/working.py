@@ -195,8 +195,10 @@ def _ended(work: Callable[[], Any], as_json: bool) -> None:
             click.echo(f"{name} = {text}")
     if found.path:
         click.echo(f"in {found.path}")
-        if not ok:
+        if status.state == "failed":
             click.echo(f"Why: weft errors {found.path}")
+        elif not ok:
+            click.echo(f"Go on with: weft resume {found.path}")
     done(ok)
 
 
