@@ -73,9 +73,9 @@ def code_lines(path: Path) -> int:
 
 def test_the_house_does_not_grow_by_itself() -> None:
     # Raised by hand only, with what came: 14,500 before loops, streams, experiments, configuration files,
-    # the cache and reductions. What can be given back is to be given back.
+    # the cache and reductions; 19,000 with them, before every line of it was read once more.
     total = sum(code_lines(path) for path in MODULES)
-    assert total < 19_000, f"src has {total} lines of code"
+    assert total < 18_100, f"src has {total} lines of code"
 
 
 def test_nothing_is_marked_as_unfinished() -> None:
