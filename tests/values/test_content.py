@@ -723,6 +723,25 @@ def test_codecs_are_registered_once() -> None:
     assert codec_for(Sub) is None
 
 
+def test_code_that_registers_a_codec_may_be_executed_again() -> None:
+    cell = """
+class Cell:
+    def __init__(self, number):
+        self.number = number
+
+register_codec("test-cell", Cell, ".t", lambda v, f: f.write(b"%d" % v.number), lambda f: Cell(int(f.read())))
+"""
+    first: dict[str, Any] = {"register_codec": register_codec, "__name__": "__main__"}
+    exec(cell, first)
+    second = {**first}
+    exec(cell, second)
+    assert codec_for(first["Cell"]) is None
+    assert type(decode(encode(second["Cell"](3)))) is second["Cell"]
+    with pytest.raises(ValueError, match="test-cell"):
+        exec(cell, {**first, "__name__": "elsewhere"})
+    assert codec_for(second["Cell"]) is get_codec("test-cell")
+
+
 def test_a_failing_codec_is_named_with_its_place() -> None:
     broken = Matrix("x")
     broken.rows = 3  # type: ignore[assignment]

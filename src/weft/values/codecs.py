@@ -104,23 +104,38 @@ def register_codec(
     Raises
     ------
     ValueError
-        If the name or one of the types has a codec already, or if a type (``int``, ``dict``, …) needs none.
+        If the name or one of the types has another codec, or if a type (``int``, ``dict``, …) needs none.
+        A cell of a notebook, or a module, that is executed again replaces its own.
     """
     kinds = (types,) if isinstance(types, type) else tuple(types)
-    if name in _ADOPTED:
-        _forget(name)
-    if name in _BY_NAME:
+    known = _BY_NAME.get(name)
+    again = known is not None and (name in _ADOPTED or _written(known) == (_source(save), _source(load)))
+    if known is not None and not again:
         raise ValueError(f"a codec named {name!r} is registered already; choose another name")
     for kind in kinds:
         if kind in NATIVE:
             raise ValueError(
                 f"codec {name!r}: {kind.__name__} is always stored natively; leave it out of types"
             )
-        if kind in _BY_TYPE:
+        if kind in _BY_TYPE and _BY_TYPE[kind].name != name:
             raise ValueError(
                 f"codec {name!r}: {kind.__qualname__} has the codec {_BY_TYPE[kind].name!r} already"
             )
+    if again:
+        _forget(name)
     return _add(Codec(name, kinds, extension, save, load, by_path, open, binary, safe))
+
+
+def _source(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """Where a function is written."""
+    place = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    return place if all(isinstance(part, str) for part in place) else None  # type: ignore[return-value]
+
+
+def _written(codec: Codec) -> tuple[tuple[str, str], tuple[str, str]] | None:
+    """Where a codec's functions are written; None if that cannot be told."""
+    save, load = _source(codec.save), _source(codec.load)
+    return (save, load) if save and load else None
 
 
 def _add(codec: Codec) -> Codec:
