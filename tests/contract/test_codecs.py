@@ -86,6 +86,28 @@ def test_a_type_with_a_codec_goes_everywhere(backend: str, kept: dict[str, Any])
     assert [point.x for point in run["point"]] == [0.0, 0.5, 1.0, 1.5]
 
 
+def test_whole_values_of_a_type_with_a_codec_go_everywhere(backend: str, kept: dict[str, Any]) -> None:
+    def listed(point: list) -> float:
+        return sum(p.x for p in point)
+
+    two = weft.step("pair", mapspec="n[i] -> pair[i, k]")(lambda n: [Point(n, lock=True)] * 2)
+    steps = [
+        located,
+        two,
+        weft.step("whole")(lambda point: point[-1]),
+        weft.step("listed")(listed),
+        weft.step("one")(lambda whole: whole.x),
+        weft.step("row", mapspec="pair[i, :] -> row[i]")(lambda pair: pair[1].x),
+        weft.step("given", mapspec="n[i] -> given[i]")(lambda n, start: start["at"][0].x + n),
+        weft.Loop([weft.step("at", name="go")(lambda at: Point(at.x + 1, lock=True))], 2, name="turn"),
+    ]
+    inputs = {"n": range(4), "start": {"at": [Point(5, lock=True)]}, "at": Point(0, lock=True)}
+    run = weft.Pipeline(steps).run(inputs, backend=backend, n_jobs=2, progress=False, **kept)
+    assert run["whole"].x == run["one"] == 1.5 and run["listed"] == 3.0
+    assert run["row"].tolist() == [0, 1, 2, 3] and run["given"].tolist() == [5, 6, 7, 8]
+    assert [point.x for point in run["at"]] == [1, 2]
+
+
 def test_a_codec_is_no_part_of_what_a_result_is(go: Any) -> None:
     first = go([repeated], {"n": [1, 2]})
     small = sum(row["bytes"] for row in first.files() if row["step"] == "repeated")

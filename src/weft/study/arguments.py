@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from weft.study.reading import STREAMED, Reading, injected
 from weft.study.streams import stream_words
 from weft.study.study import Study
 from weft.study.whole import FORMS, LABELS, Held, OnDisk, Source, Whole
+from weft.values import content
+from weft.values.codecs import coded
 from weft.values.columns import Column, concat
 from weft.values.traces import traced
 
@@ -66,9 +70,30 @@ def in_order(item: Item, step: Step, grid: Grid) -> Positions:
 
 @dataclass(frozen=True)
 class Single:
-    """An argument that is the same for every element."""
+    """An argument that is the same for every element; it travels as codecs have it."""
 
     value: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if coded(self.value):
+            with contextlib.suppress(TypeError):
+                return Encoded, (content.encode(self.value),)
+        return Single, (self.value,)
+
+
+class Encoded(Single):
+    """One that has travelled. Its codecs are known to a worker once it has begun the job, not before."""
+
+    def __init__(self, data: bytes) -> None:
+        vars(self)["data"] = data
+
+    @cached_property
+    def value(self) -> Any:
+        """What was sent."""
+        return content.decode(vars(self)["data"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Encoded, (vars(self)["data"],)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from weft.store.results import ColumnCache
 from weft.study.arrays import STREAMED_BYTES, Values
 from weft.study.assembled import Assembled
 from weft.study.labels import cells, columns, coordinates, dims, filled, needed
+from weft.values.codecs import coded
 from weft.values.columns import Column, RangeColumn, SequenceColumn, TextColumn, TypedColumn, concat
-from weft.values.packing import native
+from weft.values.packing import kept, native
 
 FORMS: frozenset[Want] = frozenset({"dataarray", "dataframe", "labelled", "iterator", "lazy"})
 LABELS: frozenset[Want] = frozenset({"dataarray", "dataframe", "labelled"})
@@ -175,6 +176,11 @@ class Copies:
 
     def __getitem__(self, position: int) -> Any:
         return self.rows[position].copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if coded(self.rows):
+            return getattr, (kept(self.rows), "source")
+        return Copies, (self.rows,)
 
 
 class Whole:

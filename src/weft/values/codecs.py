@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
+import numpy as np
+
 from weft.errors import InvalidInput, StoreError
 
 NATIVE = (type(None), bool, int, float, str, bytes, list, dict)
@@ -200,6 +202,19 @@ def codecs_of(option: Any, given: Sequence[str], outputs: Sequence[str], owner: 
 def codec_for(kind: type) -> Codec | None:
     """The codec that claims exactly this type."""
     return _BY_TYPE.get(kind)
+
+
+def coded(value: Any) -> bool:
+    """Whether there is a value in it, in lists and the like, whose type has a codec."""
+    if not _BY_TYPE:
+        return False
+    if type(value) in _BY_TYPE:
+        return True
+    if isinstance(value, np.ndarray):
+        return value.dtype == object and any(map(coded, value.flat))
+    if type(value) is dict:
+        value = [*value, *value.values()]
+    return type(value) in (list, tuple) and any(map(coded, value))
 
 
 def get_codec(name: str) -> Codec:
