@@ -266,3 +266,26 @@ def test_a_killed_driver_leaves_no_worker(processes: str, script: Script, tmp_pa
     until(quiet)
     run = weft.open_run(tmp_path / "run")
     assert run.status["f"]["done"] <= len(calls) < 400
+
+
+RELOADED = """
+import importlib, sys
+import numpy as np
+import weft
+
+sys.dont_write_bytecode = True
+open("mine.py", "w").write("def h(x):\\n    return x * 2\\n")
+import mine
+
+y = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: mine.h(x))
+options = dict(run_dir="run", backend="loky", n_jobs=2, progress=False)
+assert y.run({"x": range(4)}, **options)["y"].tolist() == [0, 2, 4, 6]
+open("mine.py", "w").write("def h(x):\\n    return x * 300\\n")
+importlib.reload(mine)
+print(y.run({"x": range(4)}, on_change="rerun", **options)["y"].tolist())
+"""
+
+
+def test_warm_workers_do_not_run_a_module_as_it_was_before_it_was_edited(script: Script) -> None:
+    out, err = script(RELOADED).communicate(timeout=60)
+    assert out.strip() == "[0, 300, 600, 900]", err

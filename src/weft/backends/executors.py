@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -14,6 +16,7 @@ from typing import Any, ClassVar
 from weft.backends.devices import Slots, checked, hold_next, holding
 from weft.backends.following import follow
 from weft.backends.limits import environment, prepare
+from weft.model.project import is_project_module
 
 IDLE_SECONDS = 60  # after which a warm worker gives its memory back
 
@@ -157,7 +160,7 @@ class Loky(Local):
         from loky.process_executor import ProcessPoolExecutor
 
         devices = pickle.dumps(self.devices)
-        self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())), devices)
+        self.key = (os.getpid(), n_jobs, repr(sorted(self.given.items())), devices, _project())
         with _warm_lock:
             warm = _warm.pop() if _warm else None
         if warm is not None:
@@ -185,6 +188,19 @@ class Loky(Local):
             left, _warm[:] = list(_warm), [(self.key, executor, self.slots)]
         for _, other, _ in left:
             other.shutdown(wait=False)
+
+
+def _project() -> tuple[tuple[str, int, int], ...]:
+    """The user's modules as they are on disk: a warm worker has them as they were when it first ran."""
+    found = []
+    for name, module in list(sys.modules.items()):
+        # By `getattr`, a module that is imported when it is first used would be.
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str) and is_project_module(name):
+            with contextlib.suppress(OSError):
+                now = os.stat(file)
+                found.append((name, now.st_mtime_ns, now.st_size))
+    return tuple(sorted(found))
 
 
 def _lives(executor: Executor) -> bool:
