@@ -289,3 +289,29 @@ print(y.run({"x": range(4)}, on_change="rerun", **options)["y"].tolist())
 def test_warm_workers_do_not_run_a_module_as_it_was_before_it_was_edited(script: Script) -> None:
     out, err = script(RELOADED).communicate(timeout=60)
     assert out.strip() == "[0, 300, 600, 900]", err
+
+
+CHANGED = """
+import sys
+import weft
+
+sys.dont_write_bytecode = True
+open("mine.py", "w").write("K = 2\\ndef h(x):\\n    return x * K\\n")
+import mine
+
+mine.K = 7  # which only this process knows
+y = weft.step("y", mapspec="x[i] -> y[i]")(lambda x: mine.h(x))
+options = dict(run_dir="run", n_jobs=2, progress=False)
+try:
+    y.run({"x": range(4)}, backend="loky", **options)
+except weft.RunMismatch as error:
+    print(error)
+print(y.run({"x": range(4)}, backend="thread_pool", **options)["y"].tolist())
+"""
+
+
+def test_workers_refuse_a_module_that_the_script_has_changed_in_memory(script: Script) -> None:
+    out, err = script(CHANGED).communicate(timeout=60)
+    refused, found = out.strip().splitlines()
+    assert "(mine) is not what was submitted" in refused, err
+    assert found == "[0, 7, 14, 21]"

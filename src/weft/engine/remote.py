@@ -15,6 +15,7 @@ from weft.backends.limits import limited
 from weft.engine.caching import SHARED, Shared
 from weft.engine.jobs import Job, Report
 from weft.errors import RunMismatch, StoreError
+from weft.model.identity import explain_code
 from weft.plan.axes import Axis
 from weft.study.study import Study
 from weft.values.codecs import adopt, registered
@@ -110,14 +111,31 @@ def check_code(study: Study) -> None:
     for step in study.graph.order:
         record = study.records[step.name]
         module = getattr(step.function, "__module__", "__main__")
-        # A module that is not here was not imported: its functions travelled by value, as they were sent.
-        if module == "__main__" or module not in sys.modules or not record.followed:
+        if not record.followed:
             continue
-        if code_of(step) != record.code:
+        # A module that is not here was not imported: its functions travelled by value, as they were sent.
+        # What they call in modules did not.
+        if module == "__main__" or module not in sys.modules:
+            edited = _other_modules(explain_code(step.function), record.followed)
+        else:
+            edited = [] if code_of(step) == record.code else [module]
+        if edited:
             raise RunMismatch(
-                f"The code of step {step.name!r} ({module}) is not what was submitted: it was edited "
-                "meanwhile. Run again; on_change= says what becomes of finished results."
+                f"The code of step {step.name!r} ({edited[0]}) is not what was submitted: it was edited, or "
+                "changed in the program that runs the study. Run again; on_change= says what becomes of "
+                "finished results."
             )
+
+
+def _other_modules(here: Mapping[str, str], sent: Mapping[str, str]) -> list[str]:
+    """The modules of which a part is not what it was where the run was sent."""
+    edited = []
+    for label in (label for label, own in here.items() if sent.get(label, own) != own):
+        names = label.split(".")
+        prefixes = (".".join(names[:n]) for n in range(len(names) - 1, 0, -1))
+        module = next((prefix for prefix in prefixes if prefix in sys.modules), "__main__")
+        edited += [module] if module not in ("__main__", "__mp_main__") else []
+    return edited
 
 
 def run_remote(place: Place, job: Job) -> Report:

@@ -45,8 +45,13 @@ def _installed(file: str) -> bool:
     path = file.replace(os.sep, "/")
     if "/site-packages/" in path or "/dist-packages/" in path:
         return True
+    return path.startswith(_roots())
+
+
+@functools.cache
+def _roots() -> tuple[str, ...]:
     roots = (sysconfig.get_path(key) for key in ("stdlib", "platstdlib"))
-    return any(path.startswith(root.replace(os.sep, "/").rstrip("/") + "/") for root in roots if root)
+    return tuple(root.replace(os.sep, "/").rstrip("/") + "/" for root in roots if root)
 
 
 def library_name(module: str | None) -> str:

@@ -164,13 +164,13 @@ class Run(Tables, MadeFiles, Export, GoingOn, Mapping[str, Any]):
             )
         survey = Survey(self._still())
         count = survey.counts()[step.name]
-        total = "an unknown number" if count.total is None else str(count.total)
+        total = "an unknown number" if count.total is None else f"{count.total:,}"
         parts = count.told("failed", "blocked")
-        parts += [f"{count.open or 0} not run yet"] if count.open != 0 else []
+        parts += [f"{count.open or 0:,} not run yet"] if count.open != 0 else []
         error = Errors(self, survey).first
         cause = f" First cause: {error}." if error is not None else ""
         return MissingResult(
-            f"{name!r} is not complete: of {total} element(s) {count.done} are done, {', '.join(parts)}."
+            f"{name!r} is not complete: of {total} element(s) {count.done:,} are done, {', '.join(parts)}."
             f"{cause} Take what is there with run.get({name!r}, missing='mask'), or go on with run.resume()."
         )
 
