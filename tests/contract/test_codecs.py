@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,21 @@ def test_nested_steps_keep_their_codecs() -> None:
     pipe = weft.Pipeline([repeated, measured]).nest(["text", "length"], "both")
     assert list(pipe.graph.steps["both"].codecs) == ["text"]
     assert pipe.run({"n": [2]}, progress=False)["length"].tolist() == [20000]
+
+
+class Here(Executor):
+    """Runs jobs in this process, though nothing tells weft that it does."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_jobs_in_the_process_of_the_driver_leave_its_codecs_alone(kept: dict[str, Any]) -> None:
+    weft.Pipeline([repeated]).run({"n": [1, 2]}, backend=Here(), progress=False, **kept)
+    with pytest.raises(ValueError, match="'zipped' is registered already"):
+        weft.register_codec("zipped", (), ".x", print, print)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def bundle(study: Study) -> bytes:
     return data
 
 
-def _study(place: Place) -> Study:
+def _study(place: Place, here: bool) -> Study:
+    """The study, which `here`, in the driver's own process, brings nothing that this does not know."""
     from weft.model.graph import Graph
     from weft.store.fs import current
     from weft.store.memory import Courier
@@ -76,11 +77,11 @@ def _study(place: Place) -> Study:
     study = _studies.get(key)
     if study is None:
         if place.path is not None:
-            study = load_study(place.path, current(), place.number, code=place.code)
+            study = load_study(place.path, current(), place.number, code=place.code, worker=not here)
             check_code(study)
         else:
             sent, codecs = pickle.loads(place.bundle)
-            adopt(codecs, worker=True)
+            adopt(codecs, worker=not here)
             steps, inputs, axes, records, name, seed, epoch = sent
             study = Study(Graph(steps), inputs, axes, records, Courier(), name, seed, epoch)
         while len(_studies) >= KEPT_STUDIES:
@@ -140,7 +141,8 @@ def _other_modules(here: Mapping[str, str], sent: Mapping[str, str]) -> list[str
 
 def run_remote(place: Place, job: Job) -> Report:
     """Run a job in this process, which is not the driver's."""
-    if job.driver is not None and job.driver[1] != os.getpid():
+    here = job.driver is not None and job.driver == (platform.node(), os.getpid())
+    if not here:
         # A commit gives the GIL up some eight times, and a busy main thread hands it back after 5 ms each:
         # with 0.5 ms, elements of half a millisecond on two workers, persisted, take 4 % less.
         sys.setswitchinterval(min(sys.getswitchinterval(), 0.0005))
@@ -149,7 +151,7 @@ def run_remote(place: Place, job: Job) -> Report:
 
     running.add(job.token)
     try:
-        study = _study(place)
+        study = _study(place, here)
         if place.path is not None:
             for name in {
                 n

@@ -325,7 +325,12 @@ def _skeleton(records: Mapping[str, StepRecord]) -> Graph:
 
 
 def load_study(
-    path: str, fs: FileSystem, number: int | None = None, code: str | None = None, trust: bool = True
+    path: str,
+    fs: FileSystem,
+    number: int | None = None,
+    code: str | None = None,
+    trust: bool = True,
+    worker: bool = False,
 ) -> Study:
     """A study from its record.
 
@@ -335,13 +340,15 @@ def load_study(
         The change that is meant; None for the last.
     code
         Name of the functions to load, as a worker must; None for the wiring alone.
+    worker
+        Whether this process knows codecs and classes as the driver sends them.
     """
     directory = RunDirectory(path, fs, trust)
     info = directory.info()
     change = directory.change(number)
     if change is None:
         raise StoreError(f"{path} holds a run that was never started: run it once more.")
-    graph = Graph(load_code(directory, code, worker=True)) if code else _skeleton(change.steps)
+    graph = Graph(load_code(directory, code, worker)) if code else _skeleton(change.steps)
     inputs: dict[str, Input] = {}
     for name, record in change.inputs.items():
         if name not in graph.inputs and name not in graph.loops:
