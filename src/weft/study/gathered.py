@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -30,9 +31,15 @@ class Gathered:
         self._found: Any = None
         self._seen = self._removed = 0
         self._results: Any = None
+        # Driver and workers may be threads of one process: what one is reading, another must not miss.
+        self._lock = threading.Lock()
 
     def numbers(self) -> Any:
         """All of them: only what was committed since the last look is read."""
+        with self._lock:
+            return self._numbers()
+
+    def _numbers(self) -> Any:
         study, step = self.study, self.step
         results, grid = study.results[step.name], study.grid(step)
         shape = tuple(study.axes[axis].size or 0 for axis in step.axes)
